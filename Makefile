@@ -1,0 +1,93 @@
+# Two commands matter: `make deploy` and `make test`. Everything else is listed by `make help`.
+ENV ?= local
+EXTRA ?=
+INVENTORY := inventories/$(ENV)
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+UV := $(BIN)/uv
+PLAYBOOK := $(BIN)/ansible-playbook -i $(INVENTORY) $(EXTRA)
+LOCAL_AWS := $(BIN)/python -m local_aws
+# The local inventory has one deployment, and its AWS takes any credentials; elsewhere the name must be given.
+ifeq ($(ENV),local)
+NAME ?= mlflow-demo
+LOCAL_CREDENTIALS := AWS_ACCESS_KEY_ID=AKIALOCALAWS00000000 AWS_SECRET_ACCESS_KEY=local-aws-secret-access-key-0000000000000
+endif
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup deploy status logs password destroy local-aws-up local-aws-down lint sanity unit integration test test-long \
+	benchmark requirements constraints clean
+
+help: ## Show the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@echo "  ENV=<folder of inventories/> (default: local)   EXTRA='<options of ansible-playbook>'"
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep -E '^uv==' requirements/local_aws.txt | cut -d ' ' -f 1)
+
+# A stamp a requirements file: what is installed is what is pinned, nothing is installed twice.
+$(VENV)/.local_aws: requirements/local_aws.txt $(BIN)/uv
+	$(UV) pip install --quiet --python $(BIN)/python --requirements requirements/local_aws.txt
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.local_aws
+	$(UV) pip install --quiet --python $(BIN)/python --requirements requirements/test.txt
+	@touch $@
+
+setup: $(VENV)/.local_aws ## Install the pinned dependencies into .venv
+
+local-aws-up: setup
+	@$(LOCAL_AWS) up
+
+local-aws-down: setup
+	@$(LOCAL_AWS) down
+
+deploy: setup $(if $(filter local,$(ENV)),local-aws-up) ## Deploy and verify MLflow
+	@$(PLAYBOOK) playbooks/site.yml
+	@$(if $(filter local,$(ENV)),echo "The password: make password")
+
+status: setup ## Tell how the deployment is
+	@$(PLAYBOOK) playbooks/status.yml
+
+logs: setup ## Show what the tasks logged in the last ten minutes
+	@$(PLAYBOOK) playbooks/logs.yml
+
+password: setup ## Show the admin's password (elsewhere than local: NAME=<deployment name>)
+	@$(LOCAL_CREDENTIALS) $(BIN)/python scripts/admin_password.py deployments/$(NAME)/outputs.json
+
+destroy: setup ## Take the deployment away, and the local AWS with it (elsewhere: NAME=<deployment name> to confirm)
+	@if [ "$(ENV)" != local ] || $(LOCAL_AWS) status >/dev/null 2>&1; then \
+		$(PLAYBOOK) playbooks/destroy.yml -e confirm_destroy=$(NAME); fi
+	@$(if $(filter local,$(ENV)),$(LOCAL_AWS) down)
+
+lint: $(VENV)/.test ## Run ansible-lint with the production profile
+	$(BIN)/ansible-lint --offline --profile production --strict
+
+sanity: $(VENV)/.test ## Run ansible-test sanity
+	tests/sanity/run $(BIN)
+
+unit: $(VENV)/.test ## Run the unit tests, with branch coverage of plugins/
+	$(BIN)/pytest tests/unit --cov=plugins --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+integration: $(VENV)/.test ## Run the tests on real servers
+	$(BIN)/pytest tests/integration -m "not long"
+
+test: lint sanity unit integration ## Run every test but the exhaustive ones
+
+test-long: $(VENV)/.test ## Run the exhaustive tests too
+	$(BIN)/pytest tests
+
+benchmark: setup ## Measure a deployment
+	$(BIN)/python tests/benchmarks/deploy
+
+requirements: $(BIN)/uv ## Pin the dependencies anew
+	for set in run local_aws test; do \
+		$(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --upgrade \
+			--custom-compile-command "make requirements" requirements/$$set.in --output-file requirements/$$set.txt; done
+
+clean: ## Remove what the tests and the set-up left (not a running local AWS)
+	rm -rf .cache .pytest_cache .hypothesis build tests/output $(VENV)

@@ -1,0 +1,125 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Fargate accepts in a task definition, and what the local AWS cannot run.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+GIB = 1024
+
+
+def _steps(first: int, last: int, step: int) -> frozenset[int]:
+    return frozenset(range(first, last + 1, step))
+
+
+# CPU units -> memory sizes in MiB.
+SIZES: dict[int, frozenset[int]] = {
+    256: frozenset({512, GIB, 2 * GIB}),
+    512: _steps(GIB, 4 * GIB, GIB),
+    1024: _steps(2 * GIB, 8 * GIB, GIB),
+    2048: _steps(4 * GIB, 16 * GIB, GIB),
+    4096: _steps(8 * GIB, 30 * GIB, GIB),
+    8192: _steps(16 * GIB, 60 * GIB, 4 * GIB),
+    16384: _steps(32 * GIB, 120 * GIB, 8 * GIB),
+}
+
+# Parts of a container definition that need a container engine. `user`, `ulimits`, `readonlyRootFilesystem`,
+# `linuxParameters` and `systemControls` are kept and described, but a plain process group does not enforce them.
+UNSUPPORTED_CONTAINER_KEYS = (
+    "credentialSpecs", "dependsOn", "disableNetworking", "dnsSearchDomains", "dnsServers", "dockerSecurityOptions",
+    "environmentFiles", "extraHosts", "firelensConfiguration", "hostname", "links", "mountPoints",
+    "repositoryCredentials", "resourceRequirements", "restartPolicy", "volumesFrom", "workingDirectory",
+)
+
+
+def cpu_units(value: str) -> int | None:
+    """CPU units of "512" or "0.5 vCPU"; None if it is neither."""
+    if re.fullmatch(r"\d+", value):
+        return int(value)
+    match = re.fullmatch(r"(\d*\.?\d+)\s*vcpu", value.strip(), re.IGNORECASE)
+    return round(float(match.group(1)) * 1024) if match else None
+
+
+def memory_mib(value: str) -> int | None:
+    """MiB of "1024" or "1 GB"; None if it is neither."""
+    if re.fullmatch(r"\d+", value):
+        return int(value)
+    match = re.fullmatch(r"(\d*\.?\d+)\s*gb", value.strip(), re.IGNORECASE)
+    return round(float(match.group(1)) * 1024) if match else None
+
+
+def size_error(cpu: str | None, memory: str | None) -> str | None:
+    """AWS's message for a pair that Fargate does not offer, or None."""
+    if not cpu or not memory:
+        missing = "cpu" if not cpu else "memory"
+        return f"Fargate requires that '{missing}' be defined at the task level."
+    units, mib = cpu_units(str(cpu)), memory_mib(str(memory))
+    if units in SIZES and mib in SIZES[units]:
+        return None
+    return (
+        f"No Fargate configuration exists for given values: {units or cpu} CPU, {mib or memory} memory. "
+        "See the Amazon ECS documentation for the valid values."
+    )
+
+
+def definition_error(
+    containers: list[dict[str, Any]], execution_role: str | None, volumes: list[dict[str, Any]] | None
+) -> str | None:
+    """One line saying why Fargate, or the local AWS, refuses these containers; None if all is well."""
+    names = [container.get("name") for container in containers]
+    if len(set(names)) != len(names):
+        return "Invalid 'containerDefinitions' setting: container names must be unique."
+    if not any(container.get("essential", True) for container in containers):
+        return "Invalid setting for containers: at least one container must be essential."
+    if volumes:
+        return "Volumes are not supported by the local AWS: remove 'volumes' from the task definition."
+    for container in containers:
+        error = _container_error(container, execution_role)
+        if error:
+            return error
+    return None
+
+
+def _container_error(container: dict[str, Any], execution_role: str | None) -> str | None:
+    name = container.get("name")
+    for key in UNSUPPORTED_CONTAINER_KEYS:
+        if container.get(key):
+            return f"'{key}' of container '{name}' is not supported by the local AWS: remove it."
+    if container.get("privileged"):
+        return f"Fargate does not support privileged containers: '{name}'."
+    if container.get("secrets") and not execution_role:
+        return "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'."
+    if not 0 <= int(container.get("stopTimeout") or 0) <= 120:
+        return f"Invalid 'stopTimeout' of container '{name}': Fargate allows at most 120 seconds."
+    for mapping in container.get("portMappings") or []:
+        host_port = mapping.get("hostPort")
+        if host_port and host_port != mapping.get("containerPort"):
+            return "When networkMode=awsvpc, the host ports and container ports in port mappings must match."
+    return _logging_error(container, execution_role)
+
+
+def _logging_error(container: dict[str, Any], execution_role: str | None) -> str | None:
+    logging = container.get("logConfiguration")
+    if not logging:
+        return None
+    if logging.get("logDriver") != "awslogs":
+        return (
+            f"Log driver '{logging.get('logDriver')}' of container '{container.get('name')}' is not supported by the "
+            "local AWS: use awslogs."
+        )
+    options = logging.get("options") or {}
+    for option in ("awslogs-group", "awslogs-region", "awslogs-stream-prefix"):
+        if not options.get(option):
+            return f"Log driver awslogs requires options: {option} for container '{container.get('name')}'."
+    for option in ("awslogs-datetime-format", "awslogs-multiline-pattern"):
+        if options.get(option):
+            return f"Log option '{option}' is not supported by the local AWS: remove it."
+    if not execution_role:
+        return "Fargate requires task definition to have execution role ARN to support log driver awslogs."
+    return None

@@ -1,0 +1,93 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""May a role do this? The identity policies of moto's IAM, read as IAM reads them, without conditions.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+An explicit Deny wins, then any Allow, else no. Conditions are taken as met: the local AWS has no request context.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+
+def matches(pattern: str, value: str, ignore_case: bool = False) -> bool:
+    """IAM's wildcards: `*` any characters, `?` one."""
+    parts = [".*" if char == "*" else "." if char == "?" else re.escape(char) for char in pattern]
+    return re.fullmatch("".join(parts), value, re.IGNORECASE | re.DOTALL if ignore_case else re.DOTALL) is not None
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _covers(statement: dict[str, Any], action: str, resource: str) -> bool:
+    if "NotAction" in statement:
+        if any(matches(pattern, action, True) for pattern in _listed(statement["NotAction"])):
+            return False
+    elif not any(matches(pattern, action, True) for pattern in _listed(statement.get("Action"))):
+        return False
+    if "NotResource" in statement:
+        return not any(matches(pattern, resource) for pattern in _listed(statement["NotResource"]))
+    return any(matches(pattern, resource) for pattern in _listed(statement.get("Resource")))
+
+
+def allowed(policies: Iterable[str], action: str, resource: str) -> bool:
+    """Whether these policy documents (JSON text) allow `action` on the ARN `resource`."""
+    allow = False
+    for policy in policies:
+        for statement in _listed(json.loads(policy).get("Statement")):
+            if not _covers(statement, action, resource):
+                continue
+            if statement.get("Effect") == "Deny":
+                return False
+            allow = allow or statement.get("Effect") == "Allow"
+    return allow
+
+
+def trusts_ecs_tasks(trust_policy: str) -> bool:
+    """Whether a role's trust policy lets ecs-tasks.amazonaws.com assume it."""
+    for statement in _listed(json.loads(trust_policy).get("Statement")):
+        principal = statement.get("Principal")
+        services = _listed(principal.get("Service")) if isinstance(principal, dict) else _listed(principal)
+        if statement.get("Effect") == "Allow" and ("ecs-tasks.amazonaws.com" in services or "*" in services):
+            return True
+    return False
+
+
+class Role:
+    """One IAM role of moto, found by ARN; `Role.find` answers None if there is no such role."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    @classmethod
+    def find(cls, account_id: str, role_arn: str) -> Role | None:
+        from moto.iam.models import iam_backends
+
+        backend = iam_backends[account_id]["aws"]
+        return next((cls(role) for role in list(backend.roles.values()) if role.arn == role_arn), None)
+
+    @property
+    def trusts_ecs(self) -> bool:
+        document = self._model.assume_role_policy_document
+        return trusts_ecs_tasks(document if isinstance(document, str) else json.dumps(document))
+
+    def may(self, action: str, resource: str) -> bool:
+        """Whether the role's inline and attached policies allow this."""
+        documents = list(self._model.policies.values())
+        documents += [policy.document for policy in self._model.managed_policies.values()]
+        texts = (document if isinstance(document, str) else json.dumps(document) for document in documents)
+        return allowed(texts, action, resource)
+
+    def session_arn(self, session: str) -> str:
+        """The ARN under which AWS names an assumed role in its refusals."""
+        arn = re.sub(r"^(arn:[^:]+):iam:", r"\1:sts:", self._model.arn).replace(":role/", ":assumed-role/")
+        head, _, name = arn.partition(":assumed-role/")
+        return f"{head}:assumed-role/{name.rsplit('/', 1)[-1]}/{session}"

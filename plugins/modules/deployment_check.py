@@ -1,0 +1,248 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: deployment_check
+version_added: "0.1.0"
+short_description: Check a whole MLflow deployment for contradictions, before anything is created
+description:
+  - Judges names, address ranges, versions, sizes, workers against memory and connections against the database, without asking AWS.
+  - All problems are reported in one failure, one line for each, with variable, value, reason and remedy. What could work but is not
+    advisable becomes a warning.
+  - An option that is not given is not checked.
+  - All values are taken as they come and their types are checked here, so that a wrong type is reported like, and together with,
+    every other problem. Whole numbers may be given as text.
+options:
+  mlflow_workers:
+    description: >-
+      Worker processes of the MLflow server in each task; V(0) chooses the largest number from 1 to 4 that fits
+      O(task_memory).
+    type: raw
+  task_cpu:
+    description: CPU of a Fargate task, in CPU units (1024 are one vCPU).
+    type: raw
+  task_memory:
+    description: Memory of a Fargate task, in MiB.
+    type: raw
+  desired_count:
+    description: Number of tasks.
+    type: raw
+  db_allocated_storage:
+    description: Storage of the database to start with, in GiB.
+    type: raw
+  db_max_allocated_storage:
+    description: Storage that the database may grow to, in GiB; V(0) for no growth.
+    type: raw
+  db_backup_retention_days:
+    description: How long automated backups are kept, in days.
+    type: raw
+  db_pool_size:
+    description: >-
+      Connections that each worker keeps to each of the two stores; V(0) chooses it from the instance class.
+    type: raw
+  db_max_overflow:
+    description: Connections beyond O(db_pool_size), used only when that is given.
+    type: raw
+  listener_port:
+    description: Port of the load balancer.
+    type: raw
+  container_port:
+    description: Port of the MLflow server in its container.
+    type: raw
+  database_port:
+    description: Port of the database.
+    type: raw
+  log_retention_days:
+    description: How long logs are kept, in days; V(0) for ever.
+    type: raw
+  name:
+    description: Name of the deployment; the names of all AWS resources are derived from it.
+    type: raw
+  mlflow_version:
+    description: Version of MLflow, all three numbers, as text.
+    type: raw
+  db_engine_version:
+    description: Version of PostgreSQL, as text, such as V(15.7) or V(15).
+    type: raw
+  db_instance_class:
+    description: Instance class of the database, such as V(db.t3.micro).
+    type: raw
+  vpc_id:
+    description: Id of an existing VPC; empty if one will be created.
+    type: raw
+  vpc_cidr:
+    description: IPv4 range of the VPC to create, /16 to /28.
+    type: raw
+  bucket:
+    description: Name of the S3 bucket for artifacts.
+    type: raw
+  artifact_prefix:
+    description: Prefix of the artifacts in the bucket, without slashes at its ends.
+    type: raw
+  db_name:
+    description: Name of the database.
+    type: raw
+  db_username:
+    description: User that owns the database.
+    type: raw
+  admin_username:
+    description: First MLflow administrator.
+    type: raw
+  nat_mode:
+    description: V(single), V(per_zone) or V(none).
+    type: raw
+  certificate_arn:
+    description: ARN of the certificate of the load balancer; empty for plain HTTP.
+    type: raw
+  supported_versions:
+    description: Versions of MLflow that can be deployed; every version when empty.
+    type: raw
+  availability_zones:
+    description: Zones of the subnets to create; empty to have them chosen.
+    type: raw
+  public_subnet_cidrs:
+    description: IPv4 ranges of the public subnets to create.
+    type: raw
+  private_subnet_cidrs:
+    description: IPv4 ranges of the private subnets to create.
+    type: raw
+  public_subnet_ids:
+    description: Existing public subnets.
+    type: raw
+  private_subnet_ids:
+    description: Existing private subnets.
+    type: raw
+  client_cidrs:
+    description: IPv4 ranges that may connect to the load balancer.
+    type: raw
+  variable_names:
+    description: What to call options in messages, as option to variable.
+    type: dict
+    default: {}
+  variable_prefix:
+    description: What to put before the name of every other option in messages.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: Changes nothing.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+  idempotent:
+    description: Changes nothing.
+    support: full
+author:
+  - The mlops.mlflow_aws contributors (@mlops)
+"""
+
+EXAMPLES = r"""
+- name: Check the sizes of a deployment
+  mlops.mlflow_aws.deployment_check:
+    name: fraud-scoring-mlflow
+    mlflow_version: 2.18.0
+    mlflow_workers: 0
+    task_cpu: 512
+    task_memory: 1024
+    desired_count: 2
+    db_instance_class: db.t3.micro
+  register: sizes
+
+- name: Show how many workers fit
+  ansible.builtin.debug:
+    var: sizes.mlflow_workers
+"""
+
+RETURN = r"""
+mlflow_workers:
+  description: Workers to run in each task, null if not asked for.
+  returned: success
+  type: int
+  sample: 3
+db_pool_size:
+  description: Connections that each worker keeps to each store, null if it could not be said.
+  returned: success
+  type: int
+  sample: 1
+db_max_overflow:
+  description: Connections beyond the pool for each worker and store, null if it could not be said.
+  returned: success
+  type: int
+  sample: 1
+db_max_connections:
+  description: About how many connections the database takes, null for an instance class that is not known.
+  returned: success
+  type: int
+  sample: 80
+findings:
+  description: The warnings, also shown as warnings of the task.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings, failure
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_rules import OPTIONS, check
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "mlflow_workers": {"type": "raw"},
+            "task_cpu": {"type": "raw"},
+            "task_memory": {"type": "raw"},
+            "desired_count": {"type": "raw"},
+            "db_allocated_storage": {"type": "raw"},
+            "db_max_allocated_storage": {"type": "raw"},
+            "db_backup_retention_days": {"type": "raw"},
+            "db_pool_size": {"type": "raw"},
+            "db_max_overflow": {"type": "raw"},
+            "listener_port": {"type": "raw"},
+            "container_port": {"type": "raw"},
+            "database_port": {"type": "raw"},
+            "log_retention_days": {"type": "raw"},
+            "name": {"type": "raw"},
+            "mlflow_version": {"type": "raw"},
+            "db_engine_version": {"type": "raw"},
+            "db_instance_class": {"type": "raw"},
+            "vpc_id": {"type": "raw"},
+            "vpc_cidr": {"type": "raw"},
+            "bucket": {"type": "raw"},
+            "artifact_prefix": {"type": "raw"},
+            "db_name": {"type": "raw"},
+            "db_username": {"type": "raw"},
+            "admin_username": {"type": "raw"},
+            "nat_mode": {"type": "raw"},
+            "certificate_arn": {"type": "raw"},
+            "supported_versions": {"type": "raw"},
+            "availability_zones": {"type": "raw"},
+            "public_subnet_cidrs": {"type": "raw"},
+            "private_subnet_cidrs": {"type": "raw"},
+            "public_subnet_ids": {"type": "raw"},
+            "private_subnet_ids": {"type": "raw"},
+            "client_cidrs": {"type": "raw"},
+            "variable_names": {"type": "dict", "default": {}},
+            "variable_prefix": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    given = {option: module.params[option] for option in OPTIONS}
+    found = Findings(module.params["variable_names"], module.params["variable_prefix"])
+    derived = check(given, found)
+    for warning in found.warnings:
+        module.warn(warning)
+    if found.problems:
+        module.fail_json(msg=failure(found.problems))
+    module.exit_json(changed=False, findings=found.warnings, **derived)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,649 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ECS modules against recorded answers: each test lists the calls it expects, in order, with what must be in them.
+
+What the calls do is tested on the local AWS, in tests/integration.
+"""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+import pytest
+from botocore.exceptions import ClientError
+
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client
+from ansible_collections.mlops.mlflow_aws.plugins.modules import (
+    cloudwatch_log_events_info,
+    ecs_cluster,
+    ecs_one_off_task,
+    ecs_service,
+    ecs_service_info,
+    ecs_task_definition,
+)
+
+ARN = "arn:aws:ecs:eu-west-2:123456789012:task-definition/web:3"
+TASK = "arn:aws:ecs:eu-west-2:123456789012:task/web/0f1e2d3c"
+GROUP = "arn:aws:elasticloadbalancing:eu-west-2:123456789012:targetgroup/web/1"
+OURS = {"owner": "us"}
+API_TAGS = [{"key": "owner", "value": "us"}]
+THEN = datetime.datetime(2026, 11, 20, 9, 30, tzinfo=datetime.timezone.utc)
+pytestmark = pytest.mark.usefixtures("aws_environment")
+
+
+def refusal(code: str, operation: str = "Call") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, operation)
+
+
+class Recorded:
+    """Stands for every client: answers calls in the order given and insists on that order."""
+
+    def __init__(self, *calls: tuple[str, t.Any, dict]):
+        self.calls = list(calls)
+
+    def answer(self, name: str, arguments: dict) -> t.Any:
+        assert self.calls, f"unexpected call {name}({arguments})"
+        expected, answer, wanted = self.calls.pop(0)
+        assert name == expected
+        for key, value in wanted.items():
+            assert arguments.get(key) == value, f"{name}: {key}"
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def __getattr__(self, name: str) -> t.Callable:
+        return lambda **arguments: self.answer(name, arguments)
+
+    def get_paginator(self, name: str) -> t.Any:
+        recorded = self
+
+        class Pages:
+            def paginate(self, **arguments: t.Any) -> list:
+                return [recorded.answer(name, arguments)]
+
+        return Pages()
+
+
+def call(name: str, answer: t.Any = None, **wanted: t.Any) -> tuple[str, t.Any, dict]:
+    return name, {} if answer is None else answer, wanted
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Callable[..., None]]:
+    client = Recorded()
+    monkeypatch.setattr(ecs_client, "connect", lambda module, service: client)
+    monkeypatch.setattr(ecs_client.time, "sleep", lambda seconds: None)
+
+    def expect(*calls: tuple[str, t.Any, dict]) -> None:
+        client.calls = list(calls)
+
+    yield expect
+    assert not client.calls, f"calls that never came: {client.calls}"
+
+
+# --- ecs_cluster
+
+CLUSTER = {"clusterName": "web", "clusterArn": "arn:cluster/web", "status": "ACTIVE", "tags": API_TAGS}
+PROVIDERS = ["FARGATE_SPOT", "FARGATE"]
+
+
+def test_cluster_is_made_with_its_tags(recorded, run_module):
+    recorded(
+        call("describe_clusters", {"clusters": [{"status": "INACTIVE"}]}),
+        call("create_cluster", {"cluster": CLUSTER}, clusterName="web", tags=API_TAGS),
+    )
+    result = run_module(ecs_cluster, {"name": "web", "tags": OURS})
+    assert (result["changed"], result["cluster_arn"]) == (True, "arn:cluster/web")
+
+
+def test_cluster_prediction_writes_nothing(recorded, run_module):
+    recorded(call("describe_clusters", {"clusters": []}))
+    result = run_module(ecs_cluster, {"name": "web", "tags": OURS}, check=True)
+    assert (result["changed"], result["cluster_arn"]) == (True, None)
+
+
+def test_cluster_as_asked_for_is_left_alone(recorded, run_module):
+    recorded(call("describe_clusters", {"clusters": [dict(CLUSTER, capacityProviders=PROVIDERS)]}))
+    assert not run_module(ecs_cluster, {"name": "web", "tags": OURS})["changed"]
+
+
+def test_cluster_is_brought_in_line(recorded, run_module):
+    stale = dict(CLUSTER, tags=[{"key": "old", "value": "1"}], capacityProviders=[])
+    recorded(
+        call("describe_clusters", {"clusters": [stale]}),
+        call("put_cluster_capacity_providers", capacityProviders=["FARGATE", "FARGATE_SPOT"]),
+        call("tag_resource", tags=API_TAGS),
+        call("untag_resource", tagKeys=["old"]),
+    )
+    assert run_module(ecs_cluster, {"name": "web", "tags": OURS})["changed"]
+
+
+def test_cluster_providers_alone_are_brought_in_line(recorded, run_module):
+    recorded(
+        call("describe_clusters", {"clusters": [dict(CLUSTER, capacityProviders=[])]}),
+        call("put_cluster_capacity_providers"),
+    )
+    assert run_module(ecs_cluster, {"name": "web", "tags": OURS})["changed"]
+
+
+def test_cluster_tags_alone_are_brought_in_line(recorded, run_module):
+    recorded(
+        call("describe_clusters", {"clusters": [dict(CLUSTER, tags=[], capacityProviders=PROVIDERS)]}),
+        call("tag_resource", tags=API_TAGS),
+    )
+    assert run_module(ecs_cluster, {"name": "web", "tags": OURS})["changed"]
+
+
+def test_cluster_is_removed_once_empty(recorded, run_module):
+    recorded(
+        call("describe_clusters", {"clusters": [CLUSTER]}),
+        call("delete_cluster", refusal("ClusterContainsTasksException")),
+        call("delete_cluster", cluster="web"),
+    )
+    assert run_module(ecs_cluster, {"name": "web", "state": "absent", "tags": OURS})["changed"]
+
+
+def test_cluster_that_stays_full_is_an_error(recorded, run_module):
+    recorded(
+        call("describe_clusters", {"clusters": [CLUSTER]}),
+        call("delete_cluster", refusal("ClusterContainsTasksException")),
+    )
+    options = {"name": "web", "state": "absent", "tags": OURS, "wait_timeout": 0}
+    assert "still runs tasks after 0 s" in run_module(ecs_cluster, options)["msg"]
+
+
+def test_missing_cluster_is_absent(recorded, run_module):
+    recorded(call("describe_clusters", {"clusters": []}))
+    assert not run_module(ecs_cluster, {"name": "web", "state": "absent", "tags": OURS})["changed"]
+
+
+def test_cluster_removal_is_predicted(recorded, run_module):
+    recorded(call("describe_clusters", {"clusters": [CLUSTER]}))
+    assert run_module(ecs_cluster, {"name": "web", "state": "absent", "tags": OURS}, check=True)["changed"]
+
+
+def test_foreign_cluster_is_not_removed(recorded, run_module):
+    recorded(call("describe_clusters", {"clusters": [dict(CLUSTER, tags=[])]}))
+    result = run_module(ecs_cluster, {"name": "web", "state": "absent", "tags": OURS})
+    assert result["failed"] and "not ours to remove" in result["msg"]
+
+
+def test_cluster_errors_name_the_cluster(recorded, run_module):
+    recorded(call("describe_clusters", refusal("AccessDeniedException")))
+    result = run_module(ecs_cluster, {"name": "web", "tags": OURS})
+    assert "Cluster web could not be made present" in result["msg"] and "AccessDenied" in result["msg"]
+
+
+# --- ecs_task_definition
+
+CONTAINER = {"name": "web", "image": "python:3.11-slim"}
+DEFINITION = {
+    "family": "web",
+    "taskDefinitionArn": ARN,
+    "revision": 3,
+    "cpu": "256",
+    "memory": "512",
+    "networkMode": "awsvpc",
+    "requiresCompatibilities": ["FARGATE"],
+    "runtimePlatform": {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
+    "containerDefinitions": [dict(CONTAINER, cpu=0, essential=True)],
+}
+ASK = {"family": "web", "cpu": 256, "memory": 512, "containers": [CONTAINER], "tags": OURS}
+
+
+def test_task_definition_is_registered_when_there_is_none(recorded, run_module):
+    recorded(
+        call("describe_task_definition", refusal("ClientException")),
+        call("register_task_definition", {"taskDefinition": DEFINITION}, family="web", cpu="256", tags=API_TAGS),
+    )
+    result = run_module(ecs_task_definition, ASK)
+    assert (result["changed"], result["task_definition_arn"], result["revision"]) == (True, ARN, 3)
+
+
+def test_task_definition_as_asked_for_is_left_alone(recorded, run_module):
+    recorded(call("describe_task_definition", {"taskDefinition": DEFINITION, "tags": API_TAGS}))
+    result = run_module(ecs_task_definition, ASK)
+    assert (result["changed"], result["task_definition_arn"]) == (False, ARN)
+
+
+@pytest.mark.parametrize("other", [{"cpu": 512}, {"memory": 1024}, {"task_role_arn": "arn:r"}, {"tags": {"owner": "x"}}])
+def test_task_definition_change_is_predicted(recorded, run_module, other):
+    recorded(call("describe_task_definition", {"taskDefinition": DEFINITION, "tags": API_TAGS}))
+    result = run_module(ecs_task_definition, dict(ASK, **other), check=True)
+    assert (result["changed"], result["task_definition_arn"]) == (True, None)
+    assert result["diff"]["before"] != result["diff"]["after"]
+
+
+def test_only_our_revisions_of_the_family_are_removed(recorded, run_module):
+    foreign = ARN.replace(":3", ":2")
+    retired = ARN.replace(":3", ":1")
+    recorded(
+        call("list_task_definitions", {"taskDefinitionArns": [foreign, ARN, ARN.replace("web", "website")]}),
+        call("describe_task_definition", {"taskDefinition": DEFINITION, "tags": []}, taskDefinition=foreign),
+        call("describe_task_definition", {"taskDefinition": DEFINITION, "tags": API_TAGS}, taskDefinition=ARN),
+        call("list_task_definitions", {"taskDefinitionArns": [retired]}, status="INACTIVE"),
+        call("describe_task_definition", {"taskDefinition": DEFINITION, "tags": API_TAGS}, taskDefinition=retired),
+        call("deregister_task_definition", taskDefinition=ARN),
+        call("delete_task_definitions", taskDefinitions=[ARN, retired]),
+    )
+    result = run_module(ecs_task_definition, {"family": "web", "state": "absent", "tags": OURS})
+    assert result["removed"] == [ARN, retired]
+
+
+def test_nothing_to_remove_is_no_change(recorded, run_module):
+    recorded(*[call("list_task_definitions", {"taskDefinitionArns": []})] * 2)
+    assert not run_module(ecs_task_definition, {"family": "web", "state": "absent", "tags": OURS}, check=True)["changed"]
+
+
+def test_task_definition_errors_name_the_family(recorded, run_module):
+    recorded(call("describe_task_definition", refusal("AccessDeniedException")))
+    assert "Task definition web could not be made present" in run_module(ecs_task_definition, ASK)["msg"]
+
+
+# --- ecs_one_off_task
+
+LOGGED = {
+    "containerDefinitions": [
+        {
+            "name": "web",
+            "logConfiguration": {
+                "logDriver": "awslogs",
+                "options": {"awslogs-group": "/ecs/web", "awslogs-stream-prefix": "p"},
+            },
+        }
+    ]
+}
+RUN = {
+    "cluster": "web",
+    "task_definition": ARN,
+    "container": "web",
+    "command": ["migrate"],
+    "subnets": ["subnet-1"],
+    "security_groups": ["sg-1"],
+}
+STARTED = call(
+    "run_task",
+    {"tasks": [{"taskArn": TASK}], "failures": []},
+    overrides={"containerOverrides": [{"name": "web", "command": ["migrate"]}]},
+)
+ENDED = {"lastStatus": "STOPPED", "stopCode": "EssentialContainerExited", "containers": [{"name": "web", "exitCode": 0}]}
+FAILED = dict(ENDED, stoppedReason="Essential container in task exited", containers=[{"name": "web", "exitCode": 1}])
+
+
+def last_words(*lines: str) -> list:
+    return [
+        call("describe_task_definition", {"taskDefinition": LOGGED}),
+        call("get_log_events", {"events": [{"message": line} for line in lines]}, logStreamName="p/web/0f1e2d3c"),
+    ]
+
+
+def test_task_runs_to_its_end(recorded, run_module):
+    recorded(
+        STARTED,
+        call("describe_tasks", {"tasks": []}),
+        call("describe_tasks", {"tasks": [{"lastStatus": "RUNNING"}]}),
+        call("describe_tasks", {"tasks": [ENDED]}),
+        *last_words("ready"),
+    )
+    result = run_module(ecs_one_off_task, RUN)
+    assert (result["changed"], result["task_arn"], result["log_tail"]) == (True, TASK, ["ready"])
+
+
+def test_failed_task_says_why_and_what_it_logged(recorded, run_module):
+    recorded(STARTED, call("describe_tasks", {"tasks": [FAILED]}), *last_words("no route to the database"))
+    result = run_module(ecs_one_off_task, RUN)
+    assert "exited with code 1" in result["msg"] and "no route to the database" in result["msg"]
+
+
+def test_task_that_never_logged_says_so(recorded, run_module):
+    recorded(
+        STARTED,
+        call("describe_tasks", {"tasks": [FAILED]}),
+        call("describe_task_definition", {"taskDefinition": LOGGED}),
+        call("get_log_events", refusal("ResourceNotFoundException")),
+    )
+    assert "It wrote no log line." in run_module(ecs_one_off_task, RUN)["msg"]
+
+
+def test_task_that_does_not_end_is_stopped(recorded, run_module):
+    recorded(
+        STARTED,
+        call("describe_tasks", {"tasks": [{"lastStatus": "RUNNING"}]}),
+        *last_words("waiting"),
+        call("stop_task", task=TASK),
+    )
+    result = run_module(ecs_one_off_task, dict(RUN, wait_timeout=0))
+    assert "had not ended after 0 s" in result["msg"]
+
+
+def test_task_that_ecs_refuses_is_an_error(recorded, run_module):
+    recorded(call("run_task", {"tasks": [], "failures": [{"reason": "RESOURCE:ENI"}]}))
+    assert "RESOURCE:ENI" in run_module(ecs_one_off_task, dict(RUN, command=None, assign_public_ip=True))["msg"]
+
+
+def test_task_errors_name_the_task_definition(recorded, run_module):
+    recorded(call("run_task", refusal("ClusterNotFoundException")))
+    assert ARN in run_module(ecs_one_off_task, RUN)["msg"]
+
+
+def test_task_prediction_starts_nothing(recorded, run_module):
+    recorded()
+    assert run_module(ecs_one_off_task, RUN, check=True)["changed"]
+
+
+# --- ecs_service
+
+SERVE = {
+    "name": "web",
+    "cluster": "web",
+    "task_definition": ARN,
+    "desired_count": 2,
+    "subnets": ["subnet-2", "subnet-1"],
+    "security_groups": ["sg-1"],
+    "target_group_arn": GROUP,
+    "container": "web",
+    "container_port": 8000,
+    "health_check_grace_period": 60,
+    "tags": OURS,
+}
+NETWORK = {"subnets": ["subnet-2", "subnet-1"], "securityGroups": ["sg-1"], "assignPublicIp": "DISABLED"}
+PRIMARY = {"status": "PRIMARY", "taskDefinition": ARN, "runningCount": 2, "rolloutState": "COMPLETED", "createdAt": 1}
+SERVICE = {
+    "serviceArn": "arn:service/web",
+    "serviceName": "web",
+    "status": "ACTIVE",
+    "taskDefinition": ARN,
+    "desiredCount": 2,
+    "runningCount": 2,
+    "pendingCount": 0,
+    "deployments": [PRIMARY],
+    "deploymentConfiguration": {
+        "minimumHealthyPercent": 100,
+        "maximumPercent": 200,
+        "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+    },
+    "networkConfiguration": {"awsvpcConfiguration": NETWORK},
+    "loadBalancers": [{"targetGroupArn": GROUP, "containerName": "web", "containerPort": 8000}],
+    "healthCheckGracePeriodSeconds": 60,
+    "tags": API_TAGS,
+    "events": [{"message": "has started 2 tasks", "createdAt": THEN}],
+}
+
+
+def found(*services: dict) -> tuple:
+    return call("describe_services", {"services": list(services)}, cluster="web")
+
+
+def health(*states: str) -> tuple:
+    targets = [{"Target": {"Id": "10.0.0.1", "Port": 8000}, "TargetHealth": {"State": state}} for state in states]
+    return call("describe_target_health", {"TargetHealthDescriptions": targets})
+
+
+def test_service_is_created_and_awaited(recorded, run_module):
+    recorded(
+        call("describe_services", refusal("ClusterNotFoundException")),
+        call("create_service", serviceName="web", launchType="FARGATE", desiredCount=2, tags=API_TAGS),
+        found(SERVICE),
+        health("initial", "healthy"),
+        found(SERVICE),
+        health("healthy", "healthy"),
+        found(SERVICE),
+    )
+    result = run_module(ecs_service, SERVE)
+    assert result["changed"] and result["service"]["task_definition"] == ARN
+
+
+def test_service_as_asked_for_is_left_alone(recorded, run_module):
+    recorded(found(SERVICE), found(SERVICE), health("healthy", "healthy"), found(SERVICE))
+    assert not run_module(ecs_service, SERVE)["changed"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"desired_count": 3},
+        {"task_definition": ARN + "0"},
+        {"subnets": ["subnet-1"]},
+        {"minimum_healthy_percent": 50},
+        {"assign_public_ip": True},
+        {"tags": {}},
+    ],
+)
+def test_service_change_is_predicted(recorded, run_module, other):
+    recorded(found(SERVICE), found(SERVICE))
+    result = run_module(ecs_service, dict(SERVE, **other), check=True)
+    assert result["changed"] and result["diff"]["before"] != result["diff"]["after"]
+
+
+def test_service_is_updated_with_its_tags(recorded, run_module):
+    stale = dict(SERVICE, desiredCount=1, tags=[{"key": "old", "value": "1"}])
+    recorded(
+        found(stale),
+        call("update_service", desiredCount=2, forceNewDeployment=False),
+        call("tag_resource", tags=API_TAGS),
+        call("untag_resource", tagKeys=["old"]),
+        found(SERVICE),
+    )
+    assert run_module(ecs_service, dict(SERVE, wait=False))["changed"]
+
+
+def test_service_that_ecs_gave_up_is_pushed(recorded, run_module):
+    given_up = dict(SERVICE, deployments=[dict(PRIMARY, rolloutState="FAILED")])
+    recorded(found(given_up), call("update_service", forceNewDeployment=True), found(SERVICE))
+    assert run_module(ecs_service, dict(SERVE, wait=False))["changed"]
+
+
+def test_service_tags_alone_need_no_deployment(recorded, run_module):
+    recorded(found(dict(SERVICE, tags=[])), call("tag_resource", tags=API_TAGS), found(SERVICE))
+    assert run_module(ecs_service, dict(SERVE, wait=False))["changed"]
+
+
+def test_service_without_load_balancer(recorded, run_module):
+    options = {key: value for key, value in SERVE.items() if key not in ("target_group_arn", "health_check_grace_period")}
+    recorded(found(), call("create_service"), found(SERVICE), found(SERVICE))
+    assert run_module(ecs_service, options)["changed"]
+
+
+def test_draining_service_is_awaited_before_it_is_made_anew(recorded, run_module):
+    recorded(
+        found(dict(SERVICE, status="DRAINING")),
+        found(),
+        call("list_tasks", refusal("ServiceNotFoundException")),
+        call("create_service"),
+        found(SERVICE),
+    )
+    assert run_module(ecs_service, dict(SERVE, wait=False))["changed"]
+
+
+def test_failed_deployment_says_what_the_task_said(recorded, run_module):
+    gone_back = dict(SERVICE, deployments=[dict(PRIMARY, taskDefinition=ARN.replace(":3", ":2"))])
+    stopped = dict(FAILED, taskArn=TASK, taskDefinitionArn=ARN, stoppedAt=2)
+    of_before = dict(FAILED, taskArn=TASK, taskDefinitionArn="other", stoppedAt=3)
+    recorded(
+        found(dict(SERVICE, desiredCount=1)),
+        call("update_service"),
+        found(gone_back),
+        health("healthy"),
+        call("list_tasks", {"taskArns": [TASK]}, desiredStatus="STOPPED"),
+        call("describe_tasks", {"tasks": [of_before, stopped]}),
+        found(gone_back),
+        *last_words("ModuleNotFoundError: mlflow"),
+    )
+    result = run_module(ecs_service, SERVE)
+    assert "ECS went back to web:2" in result["msg"]
+    assert "exited with code 1" in result["msg"] and "ModuleNotFoundError" in result["msg"]
+
+
+def test_late_service_says_how_far_it_got(recorded, run_module):
+    recorded(
+        found(SERVICE),
+        found(dict(SERVICE, deployments=[dict(PRIMARY, runningCount=1)])),
+        health("healthy"),
+        call("list_tasks", {"taskArns": []}),
+        found(SERVICE),
+    )
+    result = run_module(ecs_service, dict(SERVE, wait_timeout=0))
+    assert "not steady after 0 s: 1 of 2 tasks are running; has started 2 tasks" in result["msg"]
+
+
+def test_service_deleted_meanwhile_is_an_error(recorded, run_module):
+    recorded(found(SERVICE), found(), call("list_tasks", {"taskArns": []}), found())
+    assert "deleted meanwhile" in run_module(ecs_service, SERVE)["msg"]
+
+
+def test_service_is_removed_and_awaited(recorded, run_module):
+    recorded(
+        found(SERVICE),
+        call("delete_service", service="web", force=True),
+        found(dict(SERVICE, status="DRAINING")),
+        found(),
+        call("list_tasks", {"taskArns": [TASK]}, desiredStatus="RUNNING"),
+        call("describe_tasks", {"tasks": [{"lastStatus": "DEACTIVATING"}]}),
+        found(),
+        call("list_tasks", {"taskArns": []}),
+    )
+    assert run_module(ecs_service, {"name": "web", "cluster": "web", "state": "absent", "tags": OURS})["changed"]
+
+
+def test_service_that_does_not_drain_is_an_error(recorded, run_module):
+    draining = dict(SERVICE, status="DRAINING")
+    recorded(found(draining), found(draining))
+    options = {"name": "web", "cluster": "web", "state": "absent", "tags": OURS, "wait_timeout": 0}
+    assert "still draining after 0 s" in run_module(ecs_service, options)["msg"]
+
+
+def test_service_removal_without_waiting(recorded, run_module):
+    recorded(found(SERVICE), call("delete_service"))
+    options = {"name": "web", "cluster": "web", "state": "absent", "tags": OURS, "wait": False}
+    assert run_module(ecs_service, options)["changed"]
+
+
+def test_missing_service_is_absent_also_in_check_mode(recorded, run_module):
+    for check in (True, False):
+        recorded(found(dict(SERVICE, status="INACTIVE")))
+        options = {"name": "web", "cluster": "web", "state": "absent", "tags": OURS}
+        assert not run_module(ecs_service, options, check=check)["changed"]
+
+
+def test_service_removal_is_predicted(recorded, run_module):
+    recorded(found(SERVICE))
+    options = {"name": "web", "cluster": "web", "state": "absent", "tags": OURS}
+    assert run_module(ecs_service, options, check=True)["changed"]
+
+
+def test_foreign_service_is_not_removed(recorded, run_module):
+    recorded(found(dict(SERVICE, tags=[])))
+    options = {"name": "web", "cluster": "web", "state": "absent", "tags": OURS}
+    assert "not ours to remove" in run_module(ecs_service, options)["msg"]
+
+
+def test_service_prediction_on_an_empty_account(recorded, run_module):
+    recorded(found(), found())
+    result = run_module(ecs_service, SERVE, check=True)
+    assert result["changed"] and result["service"] is None
+
+
+def test_service_errors_name_the_service(recorded, run_module):
+    recorded(call("describe_services", refusal("AccessDeniedException")))
+    assert "Service web in cluster web could not be made present" in run_module(ecs_service, SERVE)["msg"]
+
+
+# --- ecs_service_info
+
+
+def test_info_tells_everything_at_once(recorded, run_module):
+    container = dict(LOGGED["containerDefinitions"][0], image="i", environment=[{"name": "A", "value": "1"}])
+    task = {
+        "taskArn": TASK,
+        "lastStatus": "RUNNING",
+        "taskDefinitionArn": ARN,
+        "startedAt": THEN,
+        "containers": [{"networkInterfaces": [{"privateIpv4Address": "10.0.0.1"}, {}]}],
+    }
+    recorded(
+        found(SERVICE),
+        call("describe_task_definition", {"taskDefinition": dict(DEFINITION, containerDefinitions=[container])}),
+        health("healthy"),
+        call("list_tasks", {"taskArns": [TASK]}),
+        call("describe_tasks", {"tasks": [task]}),
+    )
+    result = run_module(ecs_service_info, {"name": "web", "cluster": "web"})
+    assert result["service"]["target_group_arn"] == GROUP
+    assert result["task_definition"]["containers"][0] == {
+        "name": "web",
+        "image": "i",
+        "environment": {"A": "1"},
+        "log_group": "/ecs/web",
+    }
+    assert result["tasks"][0]["address"] == "10.0.0.1"
+    assert result["targets"] == [{"id": "10.0.0.1", "port": 8000, "state": "healthy", "reason": None}]
+    assert result["events"] == [{"time": "2026-11-20T09:30:00+00:00", "message": "has started 2 tasks"}]
+
+
+def test_info_on_what_does_not_exist_is_an_answer(recorded, run_module):
+    recorded(found())
+    result = run_module(ecs_service_info, {"name": "web", "cluster": "web"})
+    assert (result["service"], result["tasks"]) == (None, [])
+
+
+def test_info_bears_a_half_removed_service(recorded, run_module):
+    recorded(
+        found(dict(SERVICE, deployments=[])),
+        call("describe_task_definition", refusal("ClientException")),
+        call("describe_target_health", refusal("TargetGroupNotFound")),
+        call("list_tasks", {"taskArns": [TASK]}),
+        call("describe_tasks", {"tasks": [{"taskArn": TASK, "lastStatus": "PENDING", "taskDefinitionArn": ARN}]}),
+    )
+    result = run_module(ecs_service_info, {"name": "web", "cluster": "web"})
+    assert (result["task_definition"], result["targets"]) == (None, [])
+    assert (result["tasks"][0]["address"], result["tasks"][0]["started_at"]) == (None, None)
+
+
+def test_info_on_a_service_without_load_balancer(recorded, run_module):
+    recorded(
+        found(dict(SERVICE, loadBalancers=[])),
+        call("describe_task_definition", {"taskDefinition": DEFINITION}),
+        call("list_tasks", {"taskArns": []}),
+    )
+    assert run_module(ecs_service_info, {"name": "web", "cluster": "web"})["targets"] == []
+
+
+def test_info_errors_name_the_service(recorded, run_module):
+    recorded(call("describe_services", refusal("AccessDeniedException")))
+    assert "Service web in cluster web cannot be read" in run_module(ecs_service_info, {"name": "web", "cluster": "web"})["msg"]
+
+
+# --- cloudwatch_log_events_info
+
+
+def event(milliseconds: int, message: str) -> dict:
+    return {"timestamp": milliseconds, "logStreamName": "p/web/0f1e2d3c4b5a", "message": message}
+
+
+def test_log_lines_come_in_the_order_of_time(recorded, run_module):
+    recorded(call("filter_log_events", {"events": [event(2000, "b\n"), event(1000, "a"), event(0, "z")]}, filterPattern="x"))
+    result = run_module(cloudwatch_log_events_info, {"log_group": "/ecs/web", "filter": "x", "max_lines": 2})
+    assert result["lines"] == ["1970-01-01T00:00:01Z 0f1e2d3c a", "1970-01-01T00:00:02Z 0f1e2d3c b"]
+
+
+@pytest.mark.parametrize(("since", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), (" 1d ", 86400)])
+def test_since(since, seconds):
+    assert cloudwatch_log_events_info.seconds(since) == seconds
+
+
+@pytest.mark.parametrize("since", ["", "10", "m", "-1m", "1w", "1.5h"])
+def test_bad_since_is_refused(recorded, run_module, since):
+    recorded()
+    assert f"since is '{since}'" in run_module(cloudwatch_log_events_info, {"log_group": "g", "since": since})["msg"]
+
+
+def test_missing_log_group_is_named(recorded, run_module):
+    recorded(call("filter_log_events", refusal("ResourceNotFoundException")))
+    assert "Log group g does not exist" in run_module(cloudwatch_log_events_info, {"log_group": "g"})["msg"]
+
+
+def test_log_errors_name_the_group(recorded, run_module):
+    recorded(call("filter_log_events", refusal("AccessDeniedException")))
+    assert "Log group g cannot be read" in run_module(cloudwatch_log_events_info, {"log_group": "g"})["msg"]
