@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 # AWS lets the delay between starts grow to 15 minutes; a local user waits for nobody's capacity.
 LONGEST_DELAY_SECONDS = 60.0
+FORGET_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,13 @@ def breaker_threshold(desired: int) -> int:
     return max(3, min(200, math.ceil(desired * 0.5)))
 
 
-def start_delay(consecutive_failures: int) -> float:
-    """Seconds to wait before the next start after tasks failed to start one after another."""
-    if consecutive_failures < 2:
+def recent_failures(failures: list[float], now: float) -> list[float]:
+    """Those of the failure times (seconds) that still slow the next start down."""
+    return [moment for moment in failures if now - moment < FORGET_SECONDS]
+
+
+def start_delay(failures: int) -> float:
+    """Seconds to wait before the next start after so many recent failures."""
+    if failures < 2:
         return 0.0
-    return min(LONGEST_DELAY_SECONDS, 0.5 * 2.0 ** min(consecutive_failures - 2, 20))
+    return min(LONGEST_DELAY_SECONDS, 0.5 * 2.0 ** min(failures - 2, 20))

@@ -40,6 +40,8 @@ class Deployment:
         self.rollout_state_reason = f"ECS deployment {self.id} in progress."
         self.created_at = self.updated_at = now()
         self.failed_tasks = 0
+        # Monotonic seconds of the latest failures, for the throttle.
+        self.failures: list[float] = []
         # Monotonic seconds before which no task is started.
         self.not_before = 0.0
         self.tasks: list[TaskRecord] = []

@@ -25,6 +25,8 @@ import uv
 
 PYTHON_IMAGE = re.compile(r"(?:[a-z0-9][a-z0-9.:_-]*/)*python:(3\.\d+)-slim(?:-(?:trixie|bookworm|bullseye))?")
 FALLBACK_MINOR = "3.11"
+# Looked up once, here: the look-up uses sysconfig, whose first use by several threads at once fails.
+UV_PATH = uv.find_uv_bin()
 PROBE_SECONDS = 20
 BUILD_SECONDS = 120
 # What uv needs of this machine's settings to reach its package index; given to `pip` alone, not to the container.
@@ -127,7 +129,7 @@ def pull(reference: str, folder: Path) -> Environment:
     """Build the environment of an image at `folder`, which must not exist. ImageError if it cannot be."""
     interpreter, remark = choose(reference)
     command = [
-        uv.find_uv_bin(), "venv", "--quiet", "--no-project", "--no-config", "--offline", "--python", interpreter,
+        UV_PATH, "venv", "--quiet", "--no-project", "--no-config", "--offline", "--python", interpreter,
         str(folder),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
@@ -153,7 +155,7 @@ def _add_network(folder: Path) -> None:
 
 def _add_pip(folder: Path) -> None:
     script = folder / "bin" / "pip"
-    script.write_text(pip_script(uv.find_uv_bin(), folder, dict(os.environ)), encoding="utf-8")
+    script.write_text(pip_script(UV_PATH, folder, dict(os.environ)), encoding="utf-8")
     # An index address may hold a password.
     script.chmod(0o700)
     for name in ("pip3", f"pip{_site_packages(folder).parent.name.removeprefix('python')}"):
@@ -180,6 +182,7 @@ def pip_script(uv_path: str, folder: Path, environment: dict[str, str]) -> str:
     return f"""#!/bin/sh
 # pip of a container of the local AWS: uv, which links packages from this machine's cache.
 {exports}
+case $1 in --version|-V) exec {shlex.quote(uv_path)} --version ;; esac
 count=$#
 while [ "$count" -gt 0 ]; do
     argument=$1; shift; count=$((count - 1))

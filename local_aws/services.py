@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 from . import ecs_loadbalancer, ecs_records
-from .ecs_deployments import Population, breaker_threshold, next_step, start_delay
+from .ecs_deployments import Population, breaker_threshold, next_step, recent_failures, start_delay
 from .ecs_health import HEALTHY, UNHEALTHY, HealthCheck
 from .ecs_records import RUNNING, STOPPED, TaskRecord, now
 from .ecs_service_records import ACTIVE, COMPLETED, DRAINING, FAILED, IN_PROGRESS, INACTIVE, PRIMARY
@@ -38,7 +38,7 @@ INCONSISTENT = (
 class ServiceScheduler:
     """One pass over all services per call of `run_once`. `lock` guards services against API calls meanwhile."""
 
-    def __init__(self, runners: TaskRunners) -> None:
+    def __init__(self, runtime: Any, runners: TaskRunners) -> None:
         self.lock = threading.RLock()
         self._runners = runners
 
@@ -52,6 +52,7 @@ class ServiceScheduler:
                 _forget(backend)
 
     def _reconcile(self, backend: Any, service: ServiceRecord) -> None:
+        ended = {task.id for task in service.tasks if task.last_status == STOPPED}
         for deployment in service.deployments:
             for task in list(deployment.tasks):
                 self._judge(service, deployment, task)
@@ -61,7 +62,8 @@ class ServiceScheduler:
         elif service.status == DRAINING:
             self._drain(service)
         for deployment in service.deployments:
-            deployment.tasks = [task for task in deployment.tasks if task.last_status != STOPPED]
+            # Only those that were judged after their end: a failure must be counted.
+            deployment.tasks = [task for task in deployment.tasks if task.id not in ended]
 
     # --- one task ---
 
@@ -103,7 +105,7 @@ class ServiceScheduler:
         deployment.counted.add(task.id)
         deployment.failed_tasks += 1
         deployment.updated_at = now()
-        deployment.not_before = time.monotonic() + start_delay(deployment.failed_tasks)
+        _throttle(deployment)
         service.steady_reported = False
         log.info("service %s: task %s: %s", service.name, task.id, task.stopped_reason)
         if deployment.failed_tasks >= 3 and not deployment.warned:
@@ -249,7 +251,7 @@ class ServiceScheduler:
         except RequestError as error:
             service.event(f"was unable to place a task. Reason: {error}.")
             deployment.failed_tasks += 1
-            deployment.not_before = time.monotonic() + max(1.0, start_delay(deployment.failed_tasks))
+            _throttle(deployment)
         for task in started:
             deployment.tasks.append(task)
             self._runners.launch(task, service.event)
@@ -265,6 +267,12 @@ class ServiceScheduler:
             service.status = INACTIVE
             service.inactive_at = now()
             service.deployments = []
+
+
+def _throttle(deployment: Deployment) -> None:
+    moment = time.monotonic()
+    deployment.failures = [*recent_failures(deployment.failures, moment), moment]
+    deployment.not_before = moment + start_delay(len(deployment.failures))
 
 
 def _propagated_tags(service: ServiceRecord, task: TaskRecord) -> list[dict[str, str]]:

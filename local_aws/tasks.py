@@ -332,6 +332,10 @@ class TaskRunners:
         self._folder = folder
         self._remover = images.Remover()
         self._runners: dict[str, TaskRunner] = {}
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left_over in folder.iterdir():
+            # A daemon that crashed deleted nothing.
+            self._remover.remove(left_over)
 
     def launch(self, task: TaskRecord, on_event: Callable[[str], None] | None = None) -> None:
         """Start running a task."""
@@ -347,8 +351,9 @@ class TaskRunners:
         if runner is not None and runner.is_alive():
             runner.request_stop(code, reason)
 
-    def join(self, timeout: float) -> None:
-        """Wait until all tasks have ended."""
+    def close(self, timeout: float = 20) -> None:
+        """After `runtime.stopping` is set: wait until all tasks have ended and their folders are gone."""
         deadline = time.monotonic() + timeout
         for runner in list(self._runners.values()):
             runner.join(max(0.0, deadline - time.monotonic()))
+        self._remover.join()

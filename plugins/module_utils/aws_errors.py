@@ -13,6 +13,8 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findin
 RENEW = "renew them (aws sso login, aws sts assume-role, or new access keys) and run again"
 GIVE = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached"
 
+MAX_TEXT = 200
+
 # Error codes of STS, EC2, S3 and RDS -> what they mean.
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 UNKNOWN = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "InvalidToken"}
@@ -52,6 +54,6 @@ def _explain_client_side(error: Exception, action: str, code: str) -> str:
     if kind in ("TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError"):
         return f"AWS credentials: {one_line(error)}; {RENEW}"
     if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError",
-                "ProxyConnectionError", "SSLError"):
-        return (f"AWS endpoint: {one_line(error)} ({action}); check network, proxy and AWS_ENDPOINT_URL")
-    return f"AWS: {action} failed: {one_line(error) or code or kind}; see the AWS status page if it stays so"
+                "ProxyConnectionError", "SSLError", "ResponseParserError"):
+        return f"AWS endpoint: {one_line(error)[:MAX_TEXT]} ({action}); check network, proxy and AWS_ENDPOINT_URL"
+    return f"AWS: {action} failed: {one_line(error)[:MAX_TEXT] or code or kind}; see the AWS status page if it stays so"

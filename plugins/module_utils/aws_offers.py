@@ -73,10 +73,11 @@ def nearest_versions(wanted: str, offered: list[str]) -> list[str]:
     """At most ``SHOWN_VERSIONS`` of ``offered``, the nearest to ``wanted``, oldest first."""
     major, minor = (version_key(wanted) + (0,))[:2]
 
-    def distance(version: str) -> tuple[int, int]:
+    def distance(version: str) -> tuple[int, bool, int]:
         other_major, other_minor = (version_key(version) + (0,))[:2]
-        # In another major version the newest minor one is of interest.
-        return abs(other_major - major), abs(other_minor - minor) if other_major == major else -other_minor
+        # Newer rather than older; and in another major version the newest minor one is of interest.
+        minor_distance = abs(other_minor - minor) if other_major == major else -other_minor
+        return abs(other_major - major), other_major < major, minor_distance
 
     return sorted(sorted(offered, key=distance)[:SHOWN_VERSIONS], key=version_key)
 

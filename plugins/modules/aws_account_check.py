@@ -127,6 +127,7 @@ from typing import Any
 try:
     import boto3
     import botocore.exceptions
+    import botocore.parsers
 except ImportError:
     pass  # handled by AnsibleAWSModule
 
@@ -240,7 +241,8 @@ class AccountCheck:
             if client.can_paginate(operation):
                 return client.get_paginator(operation).paginate(**arguments).build_full_result()
             return getattr(client, operation)(aws_retry=True, **arguments)
-        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError,
+                botocore.parsers.ResponseParserError) as error:
             self.found.problems.append(explain(error, action))
             return None
 

@@ -1,0 +1,175 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration of the proxy (Caddy's JSON) that behaves as the declared listeners; pure functions.
+
+Not imitated: desync mitigation (requests are judged by Go's HTTP server), X-Amzn-Trace-Id, the idle timeout in the
+middle of a body, the end of a connection after `client_keep_alive.seconds` of use.
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-listeners.html
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/x-forwarded-headers.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .load_balancer_rules import Rule, fixed_response, matcher, redirect
+from .target_directory import name_of
+
+SECOND = 1_000_000_000
+# "Failed to establish a connection to the target before the connection timeout expired (10 seconds)":
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html
+CONNECT_TIMEOUT_SECONDS = 10
+# Below the 2 s and 5 s after which gunicorn and uvicorn close an idle connection: else a request meets the closing.
+TARGET_KEEP_ALIVE_SECONDS = 1
+# A changed configuration must not cut WebSockets that are open.
+STREAM_CLOSE_DELAY_SECONDS = 24 * 3600
+HEADER_LIMIT_BYTES = 64 * 1024
+DEFAULT_PORT = 80
+# How long the proxy may go on with receivers that it looked up.
+LOOK_UP_SECONDS = 0.05
+# What ALB calls invalid: a name with anything but letters, digits and hyphens; these are what Go lets through.
+INVALID_HEADER_NAMES = [f"*{character}*" for character in "!#$%&'+.^_`|~"]
+ALB_ERRORS = {502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
+
+
+@dataclass(frozen=True)
+class TargetGroup:
+    """How a group's requests are spread; `ports` are those its targets listen on."""
+
+    arn: str
+    ports: tuple[int, ...]
+    algorithm: str = "round_robin"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One open port of a load balancer; rules in order of priority, the default one last; times in seconds.
+
+    `descriptor` is the listening socket, inherited: a new configuration then loses no connection that waits in it.
+    """
+
+    port: int
+    descriptor: int
+    rules: tuple[Rule, ...]
+    idle_timeout: int = 60
+    preserve_host: bool = False
+    drop_invalid_headers: bool = False
+
+
+def proxy_config(
+    base: dict[str, Any], listener: Listener, groups: dict[str, TargetGroup], directory: tuple[str, int]
+) -> dict[str, Any]:
+    """The whole configuration of one listener's proxy.
+
+    `base` holds what does not depend on the listener (admin, logging, storage); `directory` is where receivers are
+    looked up.
+    """
+    return {**base, "apps": {"http": {"servers": {"listener": _server(listener, groups, directory)}}}}
+
+
+def _server(listener: Listener, groups: dict[str, TargetGroup], directory: tuple[str, int]) -> dict[str, Any]:
+    routes = _header_routes(listener)
+    for rule in listener.rules:
+        route: dict[str, Any] = {"handle": [_handler(rule, listener, groups, directory)], "terminal": True}
+        if rule.conditions:
+            route["match"] = [matcher(rule.conditions)]
+        routes.append(route)
+    return {
+        "listen": [f"fd/{listener.descriptor}"],
+        "protocols": ["h1"],
+        "automatic_https": {"disable": True},
+        "idle_timeout": listener.idle_timeout * SECOND,
+        "read_header_timeout": listener.idle_timeout * SECOND,
+        "max_header_bytes": HEADER_LIMIT_BYTES,
+        # X-Forwarded-For is appended to what a client sent (ALB's mode "append") only for trusted senders.
+        "trusted_proxies": {"source": "static", "ranges": ["0.0.0.0/0", "::/0"]},
+        "routes": routes,
+        "errors": {"routes": _error_routes()},
+    }
+
+
+def _header_routes(listener: Listener) -> list[dict[str, Any]]:
+    routes: list[dict[str, Any]] = []
+    if listener.drop_invalid_headers:
+        routes.append({"handle": [{"handler": "headers", "request": {"delete": INVALID_HEADER_NAMES}}]})
+    if not listener.preserve_host and listener.port != DEFAULT_PORT:
+        # "Host header preservation" off: the port is appended if it is not the default one and missing.
+        # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html
+        with_port = {"Host": [f"{{http.request.host}}:{listener.port}"]}
+        routes.append({
+            "match": [{"header_regexp": {"Host": {"pattern": r"^[^:]+$"}}}],
+            "handle": [{"handler": "headers", "request": {"set": with_port}}],
+        })
+    return routes
+
+
+def _handler(
+    rule: Rule, listener: Listener, groups: dict[str, TargetGroup], directory: tuple[str, int]
+) -> dict[str, Any]:
+    action = rule.action
+    if action["Type"] == "fixed-response":
+        return fixed_response(action["FixedResponseConfig"])
+    if action["Type"] == "redirect":
+        return redirect(action["RedirectConfig"], listener.port)
+    group = groups[rule.target_group]
+    return {
+        "handler": "subroute",
+        "routes": [
+            {"match": [{"header": {"X-Forwarded-Host": ["*"]}}], "terminal": True,
+             "handle": [_forward(listener, group, directory, [])]},
+            # The proxy adds this header, ALB does not; a client's own passes.
+            {"handle": [_forward(listener, group, directory, ["X-Forwarded-Host"])]},
+        ],
+    }
+
+
+def _forward(
+    listener: Listener, group: TargetGroup, directory: tuple[str, int], without: list[str]
+) -> dict[str, Any]:
+    policies = {"round_robin": "round_robin", "least_outstanding_requests": "least_conn", "weighted_random": "random"}
+    resolver = {"addresses": [f"udp/{directory[0]}:{directory[1]}"]}
+    sources = [
+        {"source": "a", "name": name_of(group.arn, port), "port": str(port), "resolver": resolver,
+         "refresh": round(LOOK_UP_SECONDS * SECOND), "versions": {"ipv4": True, "ipv6": False}}
+        for port in group.ports
+    ]
+    return {
+        "handler": "reverse_proxy",
+        # Nobody found: the proxy answers 503, as ALB does without registered targets.
+        "dynamic_upstreams": sources[0] if len(sources) == 1 else {"source": "multi", "sources": sources},
+        # No try_duration and no retries: a request is sent once, to one target.
+        "load_balancing": {"selection_policy": {"policy": policies[group.algorithm]}},
+        "flush_interval": SECOND // 100,
+        "stream_close_delay": STREAM_CLOSE_DELAY_SECONDS * SECOND,
+        "headers": {
+            "request": {
+                "set": {"X-Forwarded-Proto": ["http"], "X-Forwarded-Port": [str(listener.port)]},
+                "delete": ["Via", *without],
+            },
+            "response": {"delete": ["Via"]},
+        },
+        "transport": {
+            "protocol": "http",
+            "versions": ["1.1"],
+            "compression": False,
+            "dial_timeout": CONNECT_TIMEOUT_SECONDS * SECOND,
+            "response_header_timeout": listener.idle_timeout * SECOND,
+            "keep_alive": {"enabled": True, "idle_timeout": TARGET_KEEP_ALIVE_SECONDS * SECOND},
+        },
+    }
+
+
+def _error_routes() -> list[dict[str, Any]]:
+    routes = []
+    for code, title in ALB_ERRORS.items():
+        page = (f"<html>\r\n<head><title>{code} {title}</title></head>\r\n<body>\r\n"
+                f"<center><h1>{code} {title}</h1></center>\r\n</body>\r\n</html>\r\n")
+        routes.append({
+            "match": [{"vars": {"{http.error.status_code}": [str(code)]}}],
+            "handle": [{"handler": "static_response", "status_code": code, "body": page,
+                        "headers": {"Content-Type": ["text/html"], "Server": ["awselb/2.0"]}}],
+            "terminal": True,
+        })
+    return routes

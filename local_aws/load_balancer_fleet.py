@@ -1,0 +1,158 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes real what moto's elbv2 backends declare: open ports, proxies, receivers; and checks the targets' health."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from . import elb_targets
+from .load_balancer import ListenerProxy, bind
+from .load_balancer_config import LOOK_UP_SECONDS, Listener, TargetGroup, proxy_config
+from .load_balancer_rules import rule
+from .target_directory import TargetDirectory, name_of
+from .target_health import Health, Outcome, observe
+from .target_prober import probe
+
+Place = tuple[str, int]
+
+
+class Fleet:
+    """Every load balancer of the instance. `lock` guards moto's elbv2 state and the proxies."""
+
+    def __init__(self, runtime: Any, backends: Any) -> None:
+        self._runtime = runtime
+        self._backends = backends
+        self._folder = runtime.settings.folder / "load_balancers"
+        self._directory = TargetDirectory()
+        self._bound: dict[Place, socket.socket] = {}
+        self._proxies: dict[Place, ListenerProxy] = {}
+        self.lock = threading.RLock()
+        runtime.closers.append(self.close)
+
+    def backends(self) -> Iterator[Any]:
+        for account in list(self._backends.values()):
+            yield from list(account.values())
+
+    def reserve(self, address: str, port: int) -> None:
+        """Take a port before the listener is declared; OSError if it cannot be had."""
+        if (address, port) not in self._bound and (address, port) not in self._proxies:
+            self._bound[address, port] = bind(address, port)
+
+    def reconcile(self) -> None:
+        """Bring ports, proxies and receivers in line with the declarations; ProxyError if a proxy refuses."""
+        with self.lock:
+            declared = {}
+            for backend in self.backends():
+                for balancer in backend.load_balancers.values():
+                    for listener in balancer.listeners.values():
+                        declared[balancer.dns_name, int(listener.port)] = (backend, balancer, listener)
+            for place in [place for place in [*self._proxies, *self._bound] if place not in declared]:
+                self._close(place)
+            changed = self._directory.publish(self._names())
+            for place, (backend, balancer, listener) in declared.items():
+                balancer.activate()
+                if balancer.state == "active":
+                    self._serve(place, backend, balancer, listener)
+        if changed:
+            # From here on no proxy goes by what it looked up before.
+            time.sleep(LOOK_UP_SECONDS)
+
+    def close(self) -> None:
+        with self.lock:
+            for place in [*self._proxies, *self._bound]:
+                self._close(place)
+            self._directory.close()
+
+    def _close(self, place: Place) -> None:
+        if place in self._proxies:
+            self._proxies.pop(place).close()
+        else:
+            self._bound.pop(place).close()
+
+    def _serve(self, place: Place, backend: Any, balancer: Any, declared: Any) -> None:
+        if place not in self._proxies:
+            self.reserve(*place)
+            folder = self._folder / f"{place[0]}-{place[1]}"
+            listening = self._bound.pop(place)
+            self._proxies[place] = ListenerProxy(self._runtime.processes, folder, listening)
+        proxy = self._proxies[place]
+        listener = Listener(
+            port=place[1],
+            descriptor=proxy.descriptor,
+            rules=tuple(
+                rule([action.data for action in one.actions], one.conditions) for one in elb_targets.rules_of(declared)
+            ),
+            idle_timeout=int(balancer.attrs["idle_timeout.timeout_seconds"]),
+            preserve_host=balancer.attrs["routing.http.preserve_host_header.enabled"] == "true",
+            drop_invalid_headers=balancer.attrs["routing.http.drop_invalid_header_fields.enabled"] == "true",
+        )
+        groups = {arn: _group(backend.target_groups[arn]) for one in listener.rules if (arn := one.target_group)}
+        proxy.configure(proxy_config(proxy.base_config, listener, groups, self._directory.address))
+
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        names: dict[str, list[str]] = {}
+        for backend in self.backends():
+            for group in backend.target_groups.values():
+                for address, port in elb_targets.receiving(group):
+                    names.setdefault(name_of(group.arn, port), []).append(address)
+        return {name: tuple(addresses) for name, addresses in names.items()}
+
+
+def _group(group: Any) -> TargetGroup:
+    # Ports of draining targets stay until they are gone: each change of ports is a new configuration.
+    ports = {port for _address, port in group.targets} | {int(group.port)}
+    return TargetGroup(group.arn, tuple(sorted(ports)), group.attributes["load_balancing.algorithm.type"])
+
+
+class TargetChecks:
+    """Checks each target on its own schedule, in one thread; lets drained targets go."""
+
+    interval = 0.2
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    def run_once(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        self._loop.run_until_complete(self._step())
+        self._fleet.reconcile()
+
+    async def _step(self) -> None:
+        for group, target in self._due(time.monotonic()):
+            check = elb_targets.health_check(group)
+            target.next_check = time.monotonic() + check.interval
+            self._running.add(asyncio.create_task(self._check(group, target, check)))
+        if self._running:
+            _done, self._running = await asyncio.wait(self._running, timeout=self.interval)
+
+    def _due(self, now: float) -> list[tuple[Any, elb_targets.Target]]:
+        due = []
+        with self._fleet.lock:
+            for backend in self._fleet.backends():
+                served = {arn for arn, balancer in elb_targets.users_of(backend) if balancer.state == "active"}
+                for group in backend.target_groups.values():
+                    for key, target in list(group.targets.items()):
+                        if target.draining_until is not None:
+                            if now >= target.draining_until:
+                                del group.targets[key]
+                        elif group.arn not in served:
+                            target.health, target.next_check = Health(), 0.0
+                        elif now >= target.next_check:
+                            due.append((group, target))
+        return due
+
+    async def _check(self, group: Any, target: elb_targets.Target, check: Any) -> None:
+        outcome: Outcome = await probe(target.id, target.port, check)
+        with self._fleet.lock:
+            if group.targets.get((target.id, target.port)) is target and target.draining_until is None:
+                target.health = observe(target.health, outcome, check)

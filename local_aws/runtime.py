@@ -1,0 +1,77 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the parts of one instance share, and the threads that make declared things real."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from .addresses import Addresses
+from .credentials import Credentials
+from .latency import Latency
+from .processes import Processes
+from .settings import Settings
+
+INTERVAL_SECONDS = 0.2
+log = logging.getLogger(__name__)
+
+
+class Reconciler(Protocol):
+    """Something that is brought one step nearer to what was declared, again and again."""
+
+    def run_once(self) -> None: ...
+
+
+@dataclasses.dataclass
+class Runtime:
+    settings: Settings
+    addresses: Addresses
+    processes: Processes
+    latency: Latency
+    credentials: Credentials
+    stopping: threading.Event = dataclasses.field(default_factory=threading.Event)
+    reconcilers: list[Reconciler] = dataclasses.field(default_factory=list)
+    # Called in order when the instance goes down, before the processes that are left are ended.
+    closers: list[Callable[[], None]] = dataclasses.field(default_factory=list)
+    # Kind of thing to a function that lists them.
+    reporters: dict[str, Callable[[], list[dict]]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def create(cls, settings: Settings) -> Runtime:
+        return cls(
+            settings=settings,
+            addresses=Addresses(settings.api_port),
+            processes=Processes(settings.folder),
+            latency=Latency(settings),
+            credentials=Credentials(),
+        )
+
+    def report(self) -> dict[str, list[dict]]:
+        """What is there, kind by kind, for people."""
+        return {kind: tell() for kind, tell in self.reporters.items()}
+
+    def start(self) -> None:
+        for reconciler in self.reconcilers:
+            threading.Thread(target=self._loop, args=[reconciler], daemon=True, name=type(reconciler).__name__).start()
+
+    def _loop(self, reconciler: Reconciler) -> None:
+        while not self.stopping.wait(getattr(reconciler, "interval", INTERVAL_SECONDS)):
+            try:
+                reconciler.run_once()
+            except Exception:  # one bad pass must not end the instance; the log tells
+                log.exception("%s failed", type(reconciler).__name__)
+
+    def close(self) -> None:
+        """Stop every reconciler and end every process."""
+        self.stopping.set()
+        for close in self.closers:
+            try:
+                close()
+            except Exception:
+                log.exception("closing failed")
+        self.processes.terminate_all(grace=10)

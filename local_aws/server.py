@@ -1,0 +1,67 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The APIs on loopback: moto with our patches, recorded, and a few paths of our own under /local-aws/."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .recorder import Recorder
+from .runtime import Runtime
+
+OWN = "/local-aws/"
+
+
+def make(runtime: Runtime) -> Any:
+    """A threaded WSGI server, bound but not yet serving. OSError if the port is taken."""
+    # Read by moto when it is imported.
+    os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+    os.environ["MOTO_ACCOUNT_ID"] = runtime.settings.account_id
+    os.environ["MOTO_PORT"] = str(runtime.settings.api_port)
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    from . import patches
+
+    class Quiet(WSGIRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_request(self, *_arguments: Any) -> None:
+            """The recorder does it."""
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    patches.apply_all(runtime)
+    application = own_paths(Recorder(DomainDispatcherApplication(create_backend_app), runtime.settings.api_log), runtime)
+    server = make_server("127.0.0.1", runtime.settings.api_port, application, threaded=True, request_handler=Quiet)
+    server.daemon_threads = True
+    return server
+
+
+def own_paths(application: Callable[..., Iterable[bytes]], runtime: Runtime) -> Callable[..., Iterable[bytes]]:
+    """Answer what is not AWS's: the credentials of tasks and the state of the instance. moto's own pages stay hidden."""
+
+    def dispatch(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "/")
+        if path.startswith("/moto-api"):
+            return _answer(start_response, "404 Not Found", b"{}")
+        if not path.startswith(OWN):
+            return application(environ, start_response)
+        if path == OWN + "status":
+            return _answer(start_response, "200 OK", json.dumps(runtime.report()).encode())
+        document = runtime.credentials.answer(path)
+        if document is None:
+            return _answer(start_response, "404 Not Found", b"{}")
+        return _answer(start_response, "200 OK", document)
+
+    return dispatch
+
+
+def _answer(start_response: Callable[..., Any], status: str, body: bytes) -> list[bytes]:
+    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]

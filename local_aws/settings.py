@@ -1,0 +1,58 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an instance of the local AWS is told from outside."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+DEFAULT_PORT = 4566
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """`latency_scale` 0 makes everything at once, 1 takes as long as AWS."""
+
+    api_port: int
+    folder: Path
+    latency_scale: float = 0.0
+    latency_seed: int | None = None
+    account_id: str = "123456789012"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """From LOCAL_AWS_PORT, LOCAL_AWS_DIR, LOCAL_AWS_LATENCY_SCALE and LOCAL_AWS_LATENCY_SEED; ValueError names the bad one."""
+        port = _number(environment, "LOCAL_AWS_PORT", int, DEFAULT_PORT)
+        if not 1 <= port <= 65535:
+            raise ValueError(f"LOCAL_AWS_PORT is {port}: a TCP port is between 1 and 65535")
+        scale = _number(environment, "LOCAL_AWS_LATENCY_SCALE", float, 0.0)
+        if not 0 <= scale <= 100:
+            raise ValueError(f"LOCAL_AWS_LATENCY_SCALE is {scale}: give 0 (no delays) to 1 (as slow as AWS), at most 100")
+        return cls(
+            api_port=port,
+            folder=Path(environment.get("LOCAL_AWS_DIR") or ".local_aws").resolve(),
+            latency_scale=scale,
+            latency_seed=_number(environment, "LOCAL_AWS_LATENCY_SEED", int, None),
+        )
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def api_log(self) -> Path:
+        return self.folder / "api.jsonl"
+
+
+def _number(environment: Mapping[str, str], name: str, kind: type, default):
+    text = environment.get(name, "")
+    if not text:
+        return default
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name} is '{text}': it must be a number") from None

@@ -1,0 +1,40 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What depends on the version of MLflow. Everything here is pure."""
+
+from __future__ import annotations
+
+import re
+
+# mlflow/server/security.py exists from here on: Host and Origin are checked.
+HOST_CHECK = (3, 5)
+# Passwords shorter than 12 characters are refused by every 3.x.
+PASSWORD_RULE = (3, 0)
+SHORTEST_PASSWORD = 12
+# What basic_auth.ini gave the user "admin" before 3.17.
+PUBLISHED_PASSWORDS = ("password", "password1234")
+
+_VERSION = re.compile(r"^(\d{1,4})\.(\d{1,4})(\.\d{1,4})?([A-Za-z0-9.+-]{0,30})$")
+
+
+def parse(text: str | None) -> tuple[int, int] | None:
+    """(major, minor) of a version as GET /version answers it, None if that is no version."""
+    found = _VERSION.match((text or "").strip())
+    return (int(found.group(1)), int(found.group(2))) if found else None
+
+
+def checks_host(version: str | None) -> bool | None:
+    """Whether servers of this version check the Host header; None if the version is not known."""
+    parsed = parse(version)
+    return None if parsed is None else parsed >= HOST_CHECK
+
+
+def password_problem(password: str, version: str | None) -> str | None:
+    """Why a server of this version would refuse the password or should never have it; None if there is no reason."""
+    if password in PUBLISHED_PASSWORDS:
+        return "it is one of the passwords that MLflow was shipped with, which everybody knows; choose another"
+    parsed = parse(version)
+    if parsed is not None and parsed >= PASSWORD_RULE and len(password) < SHORTEST_PASSWORD:
+        return f"it has {len(password)} characters and MLflow {version} wants at least {SHORTEST_PASSWORD}; choose a longer one"
+    return None

@@ -1,0 +1,193 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The default inventory from the first run to the last, in the order of this file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def request(url: str, user: tuple[str, str] | None = None, timeout: float = 30, **more) -> int:
+    """The status of one request, 0 when there was no answer."""
+    headers = dict(more.pop("headers", {}))
+    if user:
+        headers["Authorization"] = "Basic " + base64.b64encode(":".join(user).encode()).decode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers, **more), timeout=timeout) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def test_outputs_name_everything_and_no_secret(demo):
+    outputs = demo.outputs()
+    assert set(outputs) == {
+        "name", "region", "aws_endpoint_url", "mlflow_version", "tracking_uri", "alb_dns_name", "cluster_name", "service_name",
+        "target_group_arn", "db_instance_id", "bucket", "artifact_root", "log_group", "admin_username", "admin_secret_arn",
+        "db_secret_arn",
+    }  # fmt: skip
+    assert all(outputs.values())
+    settings = (demo.directory / demo.name / "client.env").read_text()
+    assert f"MLFLOW_TRACKING_URI={outputs['tracking_uri']}" in settings
+    assert demo.admin()[1] not in settings + json.dumps(outputs)
+
+
+def test_unmodified_client_writes_and_reads_back(demo, mlflow_env):
+    username, password = demo.admin()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(demo.directory),
+        "MLFLOW_TRACKING_URI": demo.outputs()["tracking_uri"],
+        "MLFLOW_TRACKING_USERNAME": username,
+        "MLFLOW_TRACKING_PASSWORD": password,
+    }
+    python = mlflow_env("3.17.2").python
+    run = subprocess.run(
+        [str(python), str(HERE / "client.py"), "50"], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert "1 model version" in run.stdout
+
+
+def test_second_run_changes_nothing(demo, changed):
+    before = len(demo.control_plane_writes())
+    run = demo.play("site")
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert changed(run) == 0, run.stdout
+    assert demo.control_plane_writes()[before:] == []
+
+
+def test_check_mode_on_the_live_deployment(demo, changed):
+    before = len(demo.control_plane_writes())
+    run = demo.play("site", "--check")
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert changed(run) == 0, run.stdout
+    assert demo.control_plane_writes()[before:] == []
+
+
+def test_status_for_people_and_for_programs(demo):
+    table = demo.play("status")
+    assert table.returncode == 0, table.stdout
+    assert "2 of 2 tasks running" in table.stdout and "healthy" in table.stdout
+    as_json = demo.play("status", "-e", "status_format=json")
+    assert "'running_count': 2" in as_json.stdout.replace('"', "'") or "running_count: 2" in as_json.stdout
+
+
+def test_logs_show_the_servers_lines(demo):
+    run = demo.play("logs", "-e", "since=1h")
+    assert run.returncode == 0, run.stdout
+    assert "Application startup complete" in run.stdout
+
+
+def test_user_can_log_in_at_every_task(demo, run_ad_hoc):
+    username, password = demo.admin()
+    uri = demo.outputs()["tracking_uri"]
+    made = run_ad_hoc(
+        "mlops.mlflow_aws.mlflow_user",
+        {
+            "tracking_uri": uri,
+            "username": username,
+            "password": password,
+            "name": "newcomer",
+            "user_password": "a long enough password",
+        },
+    )
+    assert made["changed"]
+    statuses = [request(f"{uri}/version", ("newcomer", "a long enough password")) for _try in range(40)]
+    assert statuses == [200] * 40
+
+
+def test_killed_task_is_replaced_under_load(demo):
+    uri = demo.outputs()["tracking_uri"]
+    user = demo.admin()
+    answers: list[tuple[float, int]] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            answers.append((time.monotonic(), request(f"{uri}/version", user, timeout=10)))
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        victim = demo.aws.kill_task_of(demo.name)
+        killed = time.monotonic()
+        deadline = killed + 240
+        while time.monotonic() < deadline:
+            time.sleep(1)
+            if healthy_without(demo, victim) == 2:
+                break
+        seconds = time.monotonic() - killed
+    finally:
+        stop.set()
+        thread.join()
+    failed = [moment for moment, status in answers if status != 200]
+    print(f"\n{len(failed)} of {len(answers)} requests failed, the last {max(failed, default=killed) - killed:.1f} s after the kill;"
+          f" two healthy targets after {seconds:.0f} s")
+    assert healthy_without(demo, victim) == 2
+    assert max(failed, default=killed) - killed < 30
+
+
+def healthy_without(demo, address: str) -> int:
+    answer = demo.client("elbv2").describe_target_health(TargetGroupArn=demo.outputs()["target_group_arn"])
+    states = {one["Target"]["Id"]: one["TargetHealth"]["State"] for one in answer["TargetHealthDescriptions"]}
+    states.pop(address, None)
+    return list(states.values()).count("healthy")
+
+
+def test_ui_answers_in_a_browser(demo, browser, tmp_path):
+    username, password = demo.admin()
+    scheme, rest = demo.outputs()["tracking_uri"].split("://")
+    browser.get(f"{scheme}://{username}:{password}@{rest}/")
+    deadline = time.monotonic() + 60
+    while "Default" not in browser.page_source and time.monotonic() < deadline:
+        time.sleep(0.5)
+    output = Path(__file__).parents[2] / "output"
+    output.mkdir(exist_ok=True)
+    browser.save_screenshot(str(output / "ui.png"))
+    assert "MLflow" in browser.title
+    assert "Default" in browser.page_source
+
+
+def test_destroy_needs_the_name(demo):
+    run = demo.play("destroy", "-e", "confirm_destroy=other")
+    assert run.returncode != 0
+    assert "confirm_destroy is 'other'" in run.stdout
+    assert demo.tagged()
+
+
+def test_destroy_leaves_nothing_but_what_it_keeps(demo, changed):
+    bucket = demo.outputs()["bucket"]
+    objects = demo.client("s3").list_objects_v2(Bucket=bucket)["KeyCount"]
+    assert objects
+    run = demo.play("destroy", "-e", f"confirm_destroy={demo.name}")
+    assert run.returncode == 0, run.stdout[-6000:]
+    left = [arn for arn in demo.tagged() if ":snapshot:" not in arn and not arn.startswith("arn:aws:s3:::")]
+    assert left == []
+    assert demo.client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == objects
+    again = demo.play("destroy", "-e", f"confirm_destroy={demo.name}")
+    assert again.returncode == 0, again.stdout[-6000:]
+    assert changed(again) == 0, again.stdout
+
+
+@pytest.mark.usefixtures("demo")
+def test_check_mode_on_an_empty_account(empty_account):
+    run = empty_account.play("site", "--check")
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert empty_account.control_plane_writes() == []
