@@ -32,7 +32,7 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-@dataclass
+@dataclass(eq=False)
 class LoadBalancerTarget:
     """Where a service registers a task: `loadBalancers` of the service."""
 
@@ -41,7 +41,7 @@ class LoadBalancerTarget:
     container_port: int
 
 
-@dataclass
+@dataclass(eq=False)
 class ContainerRecord:
     """One container of a task."""
 
@@ -85,7 +85,7 @@ class ContainerRecord:
         }
 
 
-@dataclass
+@dataclass(eq=False)
 class TaskRecord:
     """One task. `task_definition` is moto's; the other fields are those of the API."""
 

@@ -22,7 +22,7 @@ IN_PROGRESS, COMPLETED, FAILED = "IN_PROGRESS", "COMPLETED", "FAILED"
 KEPT_EVENTS = 100
 
 
-@dataclass
+@dataclass(eq=False)
 class Deployment:
     """One deployment of a service: a task definition and the network it runs in, as they were when it was made."""
 
@@ -85,7 +85,7 @@ class Deployment:
         }
 
 
-@dataclass
+@dataclass(eq=False)
 class ServiceRecord:
     """One service. `options` keeps, under their API names, the fields that are only stored and described."""
 

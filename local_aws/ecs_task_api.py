@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """RunTask, StopTask, DescribeTasks, ListTasks over real tasks.
 
-https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html (StopTask, DescribeTasks, ListTasks beside it)
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html (and StopTask, DescribeTasks, ListTasks)
 """
 
 from __future__ import annotations

@@ -91,7 +91,8 @@ def _server(listener: Listener, groups: dict[str, TargetGroup], directory: tuple
 
 
 def _header_routes(listener: Listener) -> list[dict[str, Any]]:
-    routes: list[dict[str, Any]] = []
+    # The proxy names itself in the answer only after its own header operations: hence deferred.
+    routes: list[dict[str, Any]] = [{"handle": [{"handler": "headers", "response": {"deferred": True, "delete": ["Via"]}}]}]
     if listener.drop_invalid_headers:
         routes.append({"handle": [{"handler": "headers", "request": {"delete": INVALID_HEADER_NAMES}}]})
     if not listener.preserve_host and listener.port != DEFAULT_PORT:
@@ -148,7 +149,6 @@ def _forward(
                 "set": {"X-Forwarded-Proto": ["http"], "X-Forwarded-Port": [str(listener.port)]},
                 "delete": ["Via", *without],
             },
-            "response": {"delete": ["Via"]},
         },
         "transport": {
             "protocol": "http",

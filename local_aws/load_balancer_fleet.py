@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import elb_targets
-from .load_balancer import ListenerProxy, bind
+from .load_balancer import ListenerProxy, ProxyError, bind
 from .load_balancer_config import LOOK_UP_SECONDS, Listener, TargetGroup, proxy_config
 from .load_balancer_rules import rule
 from .target_directory import TargetDirectory, name_of
@@ -55,11 +55,17 @@ class Fleet:
                         declared[balancer.dns_name, int(listener.port)] = (backend, balancer, listener)
             for place in [place for place in [*self._proxies, *self._bound] if place not in declared]:
                 self._close(place)
-            changed = self._directory.publish(self._names())
+            changed = self.publish()
+            broken = []
             for place, (backend, balancer, listener) in declared.items():
                 balancer.activate()
                 if balancer.state == "active":
-                    self._serve(place, backend, balancer, listener)
+                    try:
+                        self._serve(place, backend, balancer, listener)
+                    except (ProxyError, OSError) as error:
+                        broken.append(error)
+        if broken:
+            raise broken[0]
         if changed:
             # From here on no proxy goes by what it looked up before.
             time.sleep(LOOK_UP_SECONDS)
@@ -96,13 +102,14 @@ class Fleet:
         groups = {arn: _group(backend.target_groups[arn]) for one in listener.rules if (arn := one.target_group)}
         proxy.configure(proxy_config(proxy.base_config, listener, groups, self._directory.address))
 
-    def _names(self) -> dict[str, tuple[str, ...]]:
+    def publish(self) -> bool:
+        """Tell the proxies who receives; True if anybody else does now. In force after LOOK_UP_SECONDS."""
         names: dict[str, list[str]] = {}
         for backend in self.backends():
             for group in backend.target_groups.values():
                 for address, port in elb_targets.receiving(group):
                     names.setdefault(name_of(group.arn, port), []).append(address)
-        return {name: tuple(addresses) for name, addresses in names.items()}
+        return self._directory.publish({name: tuple(addresses) for name, addresses in names.items()})
 
 
 def _group(group: Any) -> TargetGroup:
@@ -156,3 +163,4 @@ class TargetChecks:
         with self._fleet.lock:
             if group.targets.get((target.id, target.port)) is target and target.draining_until is None:
                 target.health = observe(target.health, outcome, check)
+                self._fleet.publish()

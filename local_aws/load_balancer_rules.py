@@ -33,9 +33,10 @@ class Rule:
 
 def target_groups(action: dict[str, Any]) -> list[str]:
     """ARNs of the groups an action forwards to."""
-    if "TargetGroupArn" in action:
-        return [action["TargetGroupArn"]]
-    return [group["TargetGroupArn"] for group in (action.get("ForwardConfig") or {}).get("TargetGroups", [])]
+    weighted = (action.get("ForwardConfig") or {}).get("TargetGroups", [])
+    if weighted:
+        return [group["TargetGroupArn"] for group in weighted]
+    return [action["TargetGroupArn"]] if "TargetGroupArn" in action else []
 
 
 def rule(actions: list[dict[str, Any]], conditions: list[dict[str, Any]]) -> Rule:

@@ -20,6 +20,7 @@ from . import ecs_loadbalancer, ecs_records
 from .ecs_deployments import Population, breaker_threshold, next_step, recent_failures, start_delay
 from .ecs_health import HEALTHY, UNHEALTHY, HealthCheck
 from .ecs_records import RUNNING, STOPPED, TaskRecord, now
+from .ecs_requests import RequestError, new_task
 from .ecs_service_records import ACTIVE, COMPLETED, DRAINING, FAILED, IN_PROGRESS, INACTIVE, PRIMARY
 from .ecs_service_records import Deployment, ServiceRecord
 from .tasks import TaskRunners
@@ -38,7 +39,7 @@ INCONSISTENT = (
 class ServiceScheduler:
     """One pass over all services per call of `run_once`. `lock` guards services against API calls meanwhile."""
 
-    def __init__(self, runtime: Any, runners: TaskRunners) -> None:
+    def __init__(self, runners: TaskRunners) -> None:
         self.lock = threading.RLock()
         self._runners = runners
 
@@ -48,10 +49,11 @@ class ServiceScheduler:
             with self.lock:
                 for service in list(backend.services.values()):
                     if isinstance(service, ServiceRecord):
-                        self._reconcile(backend, service)
+                        self.reconcile(backend, service)
                 _forget(backend)
 
-    def _reconcile(self, backend: Any, service: ServiceRecord) -> None:
+    def reconcile(self, backend: Any, service: ServiceRecord) -> None:
+        """Bring one service one step nearer."""
         ended = {task.id for task in service.tasks if task.last_status == STOPPED}
         for deployment in service.deployments:
             for task in list(deployment.tasks):
@@ -212,7 +214,9 @@ class ServiceScheduler:
         if step.start:
             self._start_some(backend, service, primary, step.start)
 
-    def _stop_some(self, service: ServiceRecord, deployments: list[Deployment], count: int, steady: bool | None) -> None:
+    def _stop_some(
+        self, service: ServiceRecord, deployments: list[Deployment], count: int, steady: bool | None
+    ) -> None:
         chosen: list[tuple[Deployment, TaskRecord]] = []
         for deployment in deployments:
             chosen += [
@@ -228,8 +232,6 @@ class ServiceScheduler:
             service.event(f"has stopped 1 running tasks: (task {task.id}).")
 
     def _start_some(self, backend: Any, service: ServiceRecord, deployment: Deployment, count: int) -> None:
-        from .ecs_requests import RequestError, new_task
-
         started: list[TaskRecord] = []
         try:
             for _ in range(count):
@@ -249,7 +251,7 @@ class ServiceScheduler:
                 task.enable_execute_command = service.enable_execute_command
                 started.append(task)
         except RequestError as error:
-            service.event(f"was unable to place a task. Reason: {error}.")
+            service.event(f"was unable to place a task. Reason: {error}")
             deployment.failed_tasks += 1
             _throttle(deployment)
         for task in started:

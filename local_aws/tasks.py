@@ -120,7 +120,7 @@ class TaskRunner(threading.Thread):
         task.address = self._runtime.addresses.allocate("task", port)
         task.eni = ec2_backends[task.account_id][task.region_name].create_network_interface(
             task.subnet_id, task.address, group_ids=task.security_groups,
-            description=f"arn:{task.partition}:ecs:{task.region_name}:{task.account_id}:attachment/{task.attachment_id}",
+            description=f"{task.cluster_arn.split(':cluster/')[0]}:attachment/{task.attachment_id}",
         )
         task.eni.status = "in-use"
         task.mark("connectivityAt")
@@ -233,7 +233,7 @@ class TaskRunner(threading.Thread):
             self._enforce(ecs_memory.used_bytes(pids, size * ecs_memory.MIB), size, self._containers)
         for container in self._containers:
             hard_limit = container.record.definition.get("memory")
-            if hard_limit and len(self._containers) > 1:
+            if hard_limit and hard_limit < (size or hard_limit + 1):
                 used = ecs_memory.used_bytes(container.pids(), hard_limit * ecs_memory.MIB)
                 self._enforce(used, hard_limit, [container])
 
@@ -352,8 +352,7 @@ class TaskRunners:
             runner.request_stop(code, reason)
 
     def close(self, timeout: float = 20) -> None:
-        """After `runtime.stopping` is set: wait until all tasks have ended and their folders are gone."""
+        """After `runtime.stopping` is set: wait until all tasks have ended. `down` deletes what is left of them."""
         deadline = time.monotonic() + timeout
         for runner in list(self._runners.values()):
             runner.join(max(0.0, deadline - time.monotonic()))
-        self._remover.join()

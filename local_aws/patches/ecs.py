@@ -11,7 +11,7 @@ clusters, task definitions and tags stay moto's. The API: https://docs.aws.amazo
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -44,17 +44,19 @@ def _answering(method: Callable[..., Any]) -> Callable[..., Any]:
 def apply(runtime: Any) -> None:
     """Put the embedded ECS in place; AttributeError at start if moto has changed."""
     runners = TaskRunners(runtime, runtime.settings.folder / "tasks")
-    scheduler = ServiceScheduler(runtime, runners)
+    scheduler = ServiceScheduler(runners)
     _patch_clusters(scheduler)
     _patch_task_definitions()
     _patch_tasks(runners)
     _patch_services(scheduler)
+    _patch_tagged_resources()
     runtime.reconcilers.append(scheduler)
     runtime.closers.append(runners.close)
 
 
 def _patch_clusters(scheduler: ServiceScheduler) -> None:
-    plain_create, plain_describe, plain_delete = BACKEND.create_cluster, BACKEND.describe_clusters, BACKEND.delete_cluster
+    plain_create, plain_describe = BACKEND.create_cluster, BACKEND.describe_clusters
+    plain_delete = BACKEND.delete_cluster
 
     def create_cluster(self: Any, cluster_name: str, *args: Any, **kwargs: Any) -> Any:
         existing = self.clusters.get(cluster_name)
@@ -191,3 +193,16 @@ def _patch_services(scheduler: ServiceScheduler) -> None:
         replace(RESPONSE, method.__name__, _answering(method))
     replace(RESPONSE, "create_task_set", _answering(no_task_sets))
     replace(BACKEND, "create_service", _answering(create_in_backend))
+
+
+def _patch_tagged_resources() -> None:
+    plain = BACKEND.iter_tagged_resources
+
+    def iter_tagged_resources(self: Any) -> Iterator[Any]:
+        """The tagging API does not list what is gone: stopped tasks, INACTIVE services and clusters."""
+        gone = {service.arn for service in self.services.values() if service.status == "INACTIVE"}
+        gone |= {cluster.arn for cluster in self.clusters.values() if cluster.status == "INACTIVE"}
+        gone |= {arn for tasks in self.tasks.values() for arn, task in tasks.items() if task.last_status == "STOPPED"}
+        return (resource for resource in plain(self) if resource.arn not in gone)
+
+    replace(BACKEND, "iter_tagged_resources", iter_tagged_resources)

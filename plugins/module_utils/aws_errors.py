@@ -37,13 +37,17 @@ def explain(error: Exception, action: str) -> str:
     if code in UNKNOWN:
         return f"AWS credentials: AWS does not know them ({code} from {action}); {GIVE}"
     if code in MISSIGNED:
-        return (f"AWS credentials: the secret key does not belong to the access key ({code} from {action}); "
-                "copy both again, and check this machine's clock")
+        return (
+            f"AWS credentials: the secret key does not belong to the access key ({code} from {action}); "
+            "copy both again, and check this machine's clock"
+        )
     if code in DENIED:
         return f"AWS permissions: {action} is denied to these credentials ({code}); allow {action} for them"
     if code in NOT_ENABLED:
-        return (f"AWS region: {action} is refused ({code}), as when the region is not enabled for the account; "
-                "enable it in the account settings, or choose another region")
+        return (
+            f"AWS region: {action} is refused ({code}), as when the region is not enabled for the account; "
+            "enable it in the account settings, or choose another region"
+        )
     return _explain_client_side(error, action, code)
 
 
@@ -53,7 +57,14 @@ def _explain_client_side(error: Exception, action: str, code: str) -> str:
         return f"AWS credentials: {one_line(error)}; {GIVE}"
     if kind in ("TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError"):
         return f"AWS credentials: {one_line(error)}; {RENEW}"
-    if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError",
-                "ProxyConnectionError", "SSLError", "ResponseParserError"):
+    if kind in (
+        "EndpointConnectionError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "ConnectionClosedError",
+        "ProxyConnectionError",
+        "SSLError",
+        "ResponseParserError",
+    ):
         return f"AWS endpoint: {one_line(error)[:MAX_TEXT]} ({action}); check network, proxy and AWS_ENDPOINT_URL"
     return f"AWS: {action} failed: {one_line(error)[:MAX_TEXT] or code or kind}; see the AWS status page if it stays so"

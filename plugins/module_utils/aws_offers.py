@@ -26,8 +26,12 @@ def check_region(region: str | None, known: list[str], environment: str | None, 
         found.refuse("region", region, "is not a region of AWS", f"{hint} (a very new region needs a newer botocore)")
         return False
     if environment and environment != region:
-        found.refuse("region", region, f"the environment says AWS_REGION={environment}, so resources would be split",
-                     "make both the same")
+        found.refuse(
+            "region",
+            region,
+            f"the environment says AWS_REGION={environment}, so resources would be split",
+            "make both the same",
+        )
         return False
     return True
 
@@ -40,7 +44,8 @@ def choose_zones(wanted: list[str], count: int, zones: list[dict[str, Any]], fou
     states = {
         zone["ZoneName"]: zone.get("State", "available")
         for zone in zones
-        if zone.get("ZoneType", "availability-zone") == "availability-zone" and zone.get("OptInStatus") != "not-opted-in"
+        if zone.get("ZoneType", "availability-zone") == "availability-zone"
+        and zone.get("OptInStatus") != "not-opted-in"
     }
     usable = sorted(name for name, state in states.items() if state == "available")
     remedy = f"choose among {', '.join(usable) or 'none'}, or leave the list empty"
@@ -52,8 +57,12 @@ def choose_zones(wanted: list[str], count: int, zones: list[dict[str, Any]], fou
     if wanted:
         return list(wanted)
     if len(usable) < count:
-        found.refuse("availability_zones", wanted, f"the region has {len(usable)} usable zones, {count} are needed",
-                     "give fewer subnets, at least two of each kind, or choose another region")
+        found.refuse(
+            "availability_zones",
+            wanted,
+            f"the region has {len(usable)} usable zones, {count} are needed",
+            "give fewer subnets, at least two of each kind, or choose another region",
+        )
     return usable[:count]
 
 
@@ -64,8 +73,12 @@ def choose_engine_version(wanted: str, offered: list[str], found: Findings) -> s
     same = sorted((version for version in offered if version.split(".")[0] == wanted.split(".")[0]), key=version_key)
     if same and "." not in wanted:
         return same[-1]
-    found.refuse("db_engine_version", wanted, "RDS does not offer this version of PostgreSQL here",
-                 f"the nearest on offer: {', '.join(nearest_versions(wanted, offered)) or 'none'}")
+    found.refuse(
+        "db_engine_version",
+        wanted,
+        "RDS does not offer this version of PostgreSQL here",
+        f"the nearest on offer: {', '.join(nearest_versions(wanted, offered)) or 'none'}",
+    )
     return None
 
 
@@ -82,8 +95,9 @@ def nearest_versions(wanted: str, offered: list[str]) -> list[str]:
     return sorted(sorted(offered, key=distance)[:SHOWN_VERSIONS], key=version_key)
 
 
-def check_orderable(instance_class: str, version: str, zones: list[str], options: list[dict[str, Any]],
-                    found: Findings) -> None:
+def check_orderable(
+    instance_class: str, version: str, zones: list[str], options: list[dict[str, Any]], found: Findings
+) -> None:
     """Whether RDS sells ``instance_class`` with ``version`` in one of ``zones``.
 
     ``options`` is the answer of RDS DescribeOrderableDBInstanceOptions for the version.
@@ -92,17 +106,26 @@ def check_orderable(instance_class: str, version: str, zones: list[str], options
     if not matching:
         classes = sorted({option["DBInstanceClass"] for option in options})
         close = difflib.get_close_matches(instance_class, classes, n=4, cutoff=0.5)
-        found.refuse("db_instance_class", instance_class, f"RDS does not offer it for PostgreSQL {version} here",
-                     f"the nearest on offer: {', '.join(close) or 'none'}")
+        found.refuse(
+            "db_instance_class",
+            instance_class,
+            f"RDS does not offer it for PostgreSQL {version} here",
+            f"the nearest on offer: {', '.join(close) or 'none'}",
+        )
         return
     sold_in = {zone["Name"] for option in matching for zone in option.get("AvailabilityZones", [])}
     if zones and sold_in and not sold_in.intersection(zones):
-        found.refuse("db_instance_class", instance_class, f"RDS offers it in none of {', '.join(zones)}",
-                     f"choose zones among {', '.join(sorted(sold_in))}")
+        found.refuse(
+            "db_instance_class",
+            instance_class,
+            f"RDS offers it in none of {', '.join(zones)}",
+            f"choose zones among {', '.join(sorted(sold_in))}",
+        )
 
 
-def check_existing_subnets(vpc_id: str, option: str, ids: list[str], subnets: list[dict[str, Any]],
-                           found: Findings) -> list[str]:
+def check_existing_subnets(
+    vpc_id: str, option: str, ids: list[str], subnets: list[dict[str, Any]], found: Findings
+) -> list[str]:
     """Whether all ``ids`` are subnets of ``vpc_id`` in two zones or more; returns their zones, sorted.
 
     ``subnets`` is the answer of EC2 DescribeSubnets.
@@ -112,8 +135,12 @@ def check_existing_subnets(vpc_id: str, option: str, ids: list[str], subnets: li
         if subnet_id not in known:
             found.refuse(option, subnet_id, "there is no such subnet in this region", "name an existing subnet")
         elif known[subnet_id]["VpcId"] != vpc_id:
-            found.refuse(option, subnet_id, f"belongs to {known[subnet_id]['VpcId']}, not to {vpc_id}",
-                         f"name subnets of {vpc_id}")
+            found.refuse(
+                option,
+                subnet_id,
+                f"belongs to {known[subnet_id]['VpcId']}, not to {vpc_id}",
+                f"name subnets of {vpc_id}",
+            )
     zones = sorted({known[subnet_id]["AvailabilityZone"] for subnet_id in ids if subnet_id in known})
     if len(zones) == 1:
         found.refuse(option, ids, f"all lie in {zones[0]}, two zones are needed", "name subnets in two zones or more")

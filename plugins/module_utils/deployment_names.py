@@ -95,8 +95,12 @@ def check_names(desired: dict[str, Any], found: Findings) -> None:
         if fault:
             found.refuse(option, value, fault, remedy)
     if desired.get("bucket") and "." in desired["bucket"] and not bucket_fault(desired["bucket"]):
-        found.warn("bucket", desired["bucket"], "a dot in a bucket's name breaks TLS to its host name",
-                   "prefer a name without dots")
+        found.warn(
+            "bucket",
+            desired["bucket"],
+            "a dot in a bucket's name breaks TLS to its host name",
+            "prefer a name without dots",
+        )
 
 
 def _is_address(text: str) -> bool:

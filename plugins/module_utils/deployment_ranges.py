@@ -48,12 +48,18 @@ def check_network(desired: dict[str, Any], found: Findings) -> None:
 def _check_existing(desired: dict[str, Any], found: Findings) -> None:
     vpc_id = desired["vpc_id"]
     if not re.fullmatch(r"vpc-[0-9a-f]{8}([0-9a-f]{9})?", vpc_id):
-        found.refuse("vpc_id", vpc_id, "is not the id of a VPC", 'give an id like "vpc-0123456789abcdef0", or "" to create')
+        found.refuse(
+            "vpc_id", vpc_id, "is not the id of a VPC", 'give an id like "vpc-0123456789abcdef0", or "" to create'
+        )
     for option in ("public_subnet_ids", "private_subnet_ids"):
         ids = desired.get(option) or []
         if len(set(ids)) < 2:
-            found.refuse(option, ids, "an existing VPC needs at least two subnets of each kind, in two zones",
-                         "name the subnets to use")
+            found.refuse(
+                option,
+                ids,
+                "an existing VPC needs at least two subnets of each kind, in two zones",
+                "name the subnets to use",
+            )
         for subnet_id in ids:
             if not re.fullmatch(r"subnet-[0-9a-f]{8}([0-9a-f]{9})?", subnet_id):
                 found.refuse(option, subnet_id, "is not the id of a subnet", 'give ids like "subnet-0123456789abcdef0"')
@@ -62,16 +68,24 @@ def _check_existing(desired: dict[str, Any], found: Findings) -> None:
 def _check_created(desired: dict[str, Any], found: Findings) -> None:
     for option in ("public_subnet_ids", "private_subnet_ids"):
         if desired.get(option):
-            found.refuse(option, desired[option], "subnets were given without their VPC",
-                         f"set {found.name('vpc_id')} too, or leave the list empty")
+            found.refuse(
+                option,
+                desired[option],
+                "subnets were given without their VPC",
+                f"set {found.name('vpc_id')} too, or leave the list empty",
+            )
     vpc = _range("vpc_cidr", desired.get("vpc_cidr"), found)
     subnets: list[tuple[str, ipaddress.IPv4Network]] = []
     for option in KINDS:
         subnets += _subnets(option, desired.get(option), vpc, found)
     for (one_option, one), (other_option, other) in combinations(subnets, 2):
         if one.overlaps(other):
-            found.refuse(other_option, str(other), f"overlaps {one} of {found.name(one_option)}",
-                         "give every subnet its own range")
+            found.refuse(
+                other_option,
+                str(other),
+                f"overlaps {one} of {found.name(one_option)}",
+                "give every subnet its own range",
+            )
     _check_zones(desired, found)
 
 
@@ -85,7 +99,9 @@ def _range(option: str, text: str | None, found: Findings, longest: int = 28) ->
         found.refuse(option, text, str(fault), 'write it like "10.0.0.0/16"')
         return None
     if not 16 <= network.prefixlen <= longest:
-        found.refuse(option, text, f"is a /{network.prefixlen}, AWS takes /16 to /{longest} here", "choose another size")
+        found.refuse(
+            option, text, f"is a /{network.prefixlen}, AWS takes /16 to /{longest} here", "choose another size"
+        )
         return None
     return network
 
@@ -96,30 +112,42 @@ def _subnets(
     if texts is None:
         return []
     if len(texts) < 2:
-        found.refuse(option, texts, "load balancer and database need subnets in two zones at least",
-                     "give two ranges or more")
+        found.refuse(
+            option, texts, "load balancer and database need subnets in two zones at least", "give two ranges or more"
+        )
     # A load balancer's subnet is a /27 or larger (Elastic Load Balancing user guide, "Subnets").
     longest = 27 if option == "public_subnet_cidrs" else 28
     networks = [network for network in (_range(option, text, found, longest) for text in texts) if network]
     for network in networks:
         if vpc and not network.subnet_of(vpc):
-            found.refuse(option, str(network), f"lies outside the VPC's range {vpc}",
-                         f"choose a part of {found.name('vpc_cidr')}")
+            found.refuse(
+                option,
+                str(network),
+                f"lies outside the VPC's range {vpc}",
+                f"choose a part of {found.name('vpc_cidr')}",
+            )
     return [(option, network) for network in networks]
 
 
 def _check_zones(desired: dict[str, Any], found: Findings) -> None:
     counts = [len(desired[option]) for option in KINDS if desired.get(option) is not None]
     if len(set(counts)) > 1:
-        found.refuse("private_subnet_cidrs", desired["private_subnet_cidrs"],
-                     f"there are {counts[1]} private and {counts[0]} public subnets, one of each belongs in every zone",
-                     f"give as many as {found.name('public_subnet_cidrs')} has")
+        found.refuse(
+            "private_subnet_cidrs",
+            desired["private_subnet_cidrs"],
+            f"there are {counts[1]} private and {counts[0]} public subnets, one of each belongs in every zone",
+            f"give as many as {found.name('public_subnet_cidrs')} has",
+        )
     zones = desired.get("availability_zones") or []
     if len(set(zones)) < len(zones):
         found.refuse("availability_zones", zones, "names a zone twice", "name each zone once")
     elif zones and counts and len(zones) != max(counts):
-        found.refuse("availability_zones", zones, f"names {len(zones)} zones for {max(counts)} subnets of each kind",
-                     "name one zone for each pair of subnets, or none to have them chosen")
+        found.refuse(
+            "availability_zones",
+            zones,
+            f"names {len(zones)} zones for {max(counts)} subnets of each kind",
+            "name one zone for each pair of subnets, or none to have them chosen",
+        )
 
 
 def _check_clients(desired: dict[str, Any], found: Findings) -> None:
@@ -135,11 +163,19 @@ def _check_clients(desired: dict[str, Any], found: Findings) -> None:
             found.refuse("client_cidrs", text, str(fault), 'write it like "203.0.113.0/24"')
             continue
         if network == EVERYBODY and not desired.get("certificate_arn"):
-            found.warn("client_cidrs", text, "everybody can connect, and passwords travel in plain HTTP",
-                       f"name your own ranges, or set {found.name('certificate_arn')} for HTTPS")
+            found.warn(
+                "client_cidrs",
+                text,
+                "everybody can connect, and passwords travel in plain HTTP",
+                f"name your own ranges, or set {found.name('certificate_arn')} for HTTPS",
+            )
     if desired.get("nat_mode") == "none" and not desired.get("vpc_id"):
-        found.warn("nat_mode", "none", "tasks cannot reach image registries, package indexes or AWS APIs by the internet",
-                   "add VPC endpoints and a prebuilt image in ECR, or use single")
+        found.warn(
+            "nat_mode",
+            "none",
+            "tasks cannot reach image registries, package indexes or AWS APIs by the internet",
+            "add VPC endpoints and a prebuilt image in ECR, or use single",
+        )
 
 
 def _check_ports(desired: dict[str, Any], found: Findings) -> None:

@@ -16,17 +16,43 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_ranges
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_sizes import check_sizes
 
 INTEGERS = (
-    "mlflow_workers", "task_cpu", "task_memory", "desired_count", "db_allocated_storage", "db_max_allocated_storage",
-    "db_backup_retention_days", "db_pool_size", "db_max_overflow", "listener_port", "container_port", "database_port",
+    "mlflow_workers",
+    "task_cpu",
+    "task_memory",
+    "desired_count",
+    "db_allocated_storage",
+    "db_max_allocated_storage",
+    "db_backup_retention_days",
+    "db_pool_size",
+    "db_max_overflow",
+    "listener_port",
+    "container_port",
+    "database_port",
     "log_retention_days",
 )
 STRINGS = (
-    "name", "mlflow_version", "db_engine_version", "db_instance_class", "vpc_id", "vpc_cidr", "bucket",
-    "artifact_prefix", "db_name", "db_username", "admin_username", "nat_mode", "certificate_arn",
+    "name",
+    "mlflow_version",
+    "db_engine_version",
+    "db_instance_class",
+    "vpc_id",
+    "vpc_cidr",
+    "bucket",
+    "artifact_prefix",
+    "db_name",
+    "db_username",
+    "admin_username",
+    "nat_mode",
+    "certificate_arn",
 )
 LISTS = (
-    "supported_versions", "availability_zones", "public_subnet_cidrs", "private_subnet_cidrs", "public_subnet_ids",
-    "private_subnet_ids", "client_cidrs",
+    "supported_versions",
+    "availability_zones",
+    "public_subnet_cidrs",
+    "private_subnet_cidrs",
+    "public_subnet_ids",
+    "private_subnet_ids",
+    "client_cidrs",
 )
 OPTIONS = INTEGERS + STRINGS + LISTS
 VERSIONS = ("mlflow_version", "db_engine_version")
@@ -52,8 +78,12 @@ def check(given: dict[str, Any], found: Findings) -> dict[str, Any]:
     days = desired.get("log_retention_days")
     if days is not None and days not in LOG_DAYS:
         nearest = min(LOG_DAYS[1:], key=lambda allowed: (abs(allowed - days), allowed))
-        found.refuse("log_retention_days", days, "is not a retention CloudWatch Logs offers",
-                     f"the nearest it offers is {nearest}; 0 keeps for ever")
+        found.refuse(
+            "log_retention_days",
+            days,
+            "is not a retention CloudWatch Logs offers",
+            f"the nearest it offers is {nearest}; 0 keeps for ever",
+        )
     return derived
 
 
@@ -108,8 +138,12 @@ def version_key(version: str) -> tuple[int, ...]:
 def _check_versions(desired: dict[str, Any], found: Findings) -> None:
     engine = desired.get("db_engine_version")
     if engine is not None and not re.fullmatch(r"[0-9]{2}(\.[0-9]{1,2})?", engine):
-        found.refuse("db_engine_version", engine, "is not a PostgreSQL version",
-                     'write "15.7", or "15" for the newest minor version on offer')
+        found.refuse(
+            "db_engine_version",
+            engine,
+            "is not a PostgreSQL version",
+            'write "15.7", or "15" for the newest minor version on offer',
+        )
     version = desired.get("mlflow_version")
     if version is None:
         return
@@ -120,12 +154,20 @@ def _check_versions(desired: dict[str, Any], found: Findings) -> None:
         del desired["mlflow_version"]
         return
     if supported and version not in supported:
-        found.refuse("mlflow_version", version, "is not supported: it has no list of pinned requirements",
-                     _supported(version, supported))
+        found.refuse(
+            "mlflow_version",
+            version,
+            "is not supported: it has no list of pinned requirements",
+            _supported(version, supported),
+        )
     elif version_key(version)[:2] < SECURITY_FLOOR:
         floor = ".".join(map(str, SECURITY_FLOOR))
-        found.warn("mlflow_version", version, f"has known security holes that can be used remotely, fixed by {floor}",
-                   f"upgrade to {floor} or newer, or let nobody but trusted clients reach it")
+        found.warn(
+            "mlflow_version",
+            version,
+            f"has known security holes that can be used remotely, fixed by {floor}",
+            f"upgrade to {floor} or newer, or let nobody but trusted clients reach it",
+        )
 
 
 def _supported(version: str, supported: list[str] | None) -> str:

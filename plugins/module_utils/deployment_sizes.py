@@ -44,8 +44,16 @@ COMFORTABLE_SHARE = 0.9
 
 # Memory of RDS instance classes in GiB (Amazon RDS user guide, "Hardware specifications for DB instance classes").
 BURSTABLE = {"micro": 1, "small": 2, "medium": 4, "large": 8, "xlarge": 16, "2xlarge": 32}
-LARGE_MULTIPLES = {"large": 1, "xlarge": 2, "2xlarge": 4, "4xlarge": 8, "8xlarge": 16, "12xlarge": 24, "16xlarge": 32,
-                   "24xlarge": 48}
+LARGE_MULTIPLES = {
+    "large": 1,
+    "xlarge": 2,
+    "2xlarge": 4,
+    "4xlarge": 8,
+    "8xlarge": 16,
+    "12xlarge": 24,
+    "16xlarge": 32,
+    "24xlarge": 48,
+}
 GIB_PER_LARGE = {
     **dict.fromkeys(("m5", "m6g", "m6i", "m7g", "m7i"), 8),
     **dict.fromkeys(("r5", "r6g", "r6i", "r7g", "r7i"), 16),
@@ -76,7 +84,9 @@ def check_sizes(desired: dict[str, Any], found: Findings) -> dict[str, int | Non
     """
     tasks = desired.get("desired_count")
     if tasks is not None and tasks < 1:
-        found.refuse("desired_count", tasks, "a deployment has at least one task", "choose 1 or more; 2 survive a failure")
+        found.refuse(
+            "desired_count", tasks, "a deployment has at least one task", "choose 1 or more; 2 survive a failure"
+        )
     elif tasks == 1:
         found.warn("desired_count", tasks, "one task is not highly available", "choose 2 or more")
     _check_fargate(desired, found)
@@ -127,13 +137,18 @@ def _check_fargate(desired: dict[str, Any], found: Findings) -> None:
     if cpu is None or memory is None:
         return
     if cpu not in FARGATE:
-        found.refuse("task_cpu", cpu, "is not a CPU size of Fargate",
-                     f"choose one of {', '.join(map(str, FARGATE))} CPU units")
+        found.refuse(
+            "task_cpu", cpu, "is not a CPU size of Fargate", f"choose one of {', '.join(map(str, FARGATE))} CPU units"
+        )
     elif memory not in FARGATE[cpu]:
         fitting = [str(other) for other, sizes in FARGATE.items() if memory in sizes]
         other = f", or set {found.name('task_cpu')} to {' or '.join(fitting)}" if fitting else ""
-        found.refuse("task_memory", memory, f"Fargate does not combine {cpu} CPU units with {memory} MiB",
-                     f"choose {_choices(FARGATE[cpu])} MiB{other}")
+        found.refuse(
+            "task_memory",
+            memory,
+            f"Fargate does not combine {cpu} CPU units with {memory} MiB",
+            f"choose {_choices(FARGATE[cpu])} MiB{other}",
+        )
 
 
 def _choices(sizes: tuple[int, ...]) -> str:
@@ -148,7 +163,9 @@ def _workers(desired: dict[str, Any], found: Findings) -> int | None:
     if workers is None:
         return None
     if workers < 0:
-        found.refuse("mlflow_workers", workers, "is not a number of workers", "choose 1 or more, or 0 to have it chosen")
+        found.refuse(
+            "mlflow_workers", workers, "is not a number of workers", "choose 1 or more, or 0 to have it chosen"
+        )
         return None
     if memory is None or version is None:
         return workers or None
@@ -160,13 +177,19 @@ def _workers(desired: dict[str, Any], found: Findings) -> int | None:
     if need > memory:
         most = max(0, (memory - _footprint(version).base) // _footprint(version).worker)
         fewer = f", or set {found.name('mlflow_workers')} to {most} at most" if most else ""
-        found.refuse("task_memory", memory,
-                     f"{_count(workers, 'worker')} of MLflow {version} need about {need} MiB, the task has {memory} MiB",
-                     f"raise it to {_next_memory(need)}{fewer}")
+        found.refuse(
+            "task_memory",
+            memory,
+            f"{_count(workers, 'worker')} of MLflow {version} need about {need} MiB, the task has {memory} MiB",
+            f"raise it to {_next_memory(need)}{fewer}",
+        )
     elif need > memory * COMFORTABLE_SHARE:
-        found.warn("task_memory", memory,
-                   f"{_count(workers, 'worker')} of MLflow {version} need about {need} of {memory} MiB, which is tight",
-                   "a larger task or one worker less is safer")
+        found.warn(
+            "task_memory",
+            memory,
+            f"{_count(workers, 'worker')} of MLflow {version} need about {need} of {memory} MiB, which is tight",
+            "a larger task or one worker less is safer",
+        )
     return workers
 
 
@@ -185,9 +208,12 @@ def _max_connections(desired: dict[str, Any], found: Findings) -> int | None:
         return None
     memory = instance_memory(instance_class)
     if memory is None:
-        found.warn("db_instance_class", instance_class,
-                   "its memory is not known here, so the number of connections was not checked",
-                   "compare max_connections with tasks x workers x pool size yourself")
+        found.warn(
+            "db_instance_class",
+            instance_class,
+            "its memory is not known here, so the number of connections was not checked",
+            "compare max_connections with tasks x workers x pool size yourself",
+        )
         return None
     return max_connections(memory)
 
@@ -199,7 +225,9 @@ def _pool(
     size, overflow = desired.get("db_pool_size"), desired.get("db_max_overflow") or 0
     for option, value in (("db_pool_size", size), ("db_max_overflow", overflow)):
         if value is not None and value < 0:
-            found.refuse(option, value, "is not a number of connections", "choose 0 or more; a pool size of 0 is chosen for you")
+            found.refuse(
+                option, value, "is not a number of connections", "choose 0 or more; a pool size of 0 is chosen for you"
+            )
             return None, None
     tasks = desired.get("desired_count")
     if limit is None or workers is None or tasks is None or tasks < 1:
@@ -207,21 +235,30 @@ def _pool(
     usable = limit - RESERVED_CONNECTIONS
     pools = tasks * workers * STORES
     sum_shown = f"{_count(tasks, 'task')} x {_count(workers, 'worker')} x {STORES} stores"
-    cure = (f"choose a larger {found.name('db_instance_class')}, or lower {found.name('desired_count')} or "
-            f"{found.name('mlflow_workers')}")
+    cure = (
+        f"choose a larger {found.name('db_instance_class')}, or lower {found.name('desired_count')} or "
+        f"{found.name('mlflow_workers')}"
+    )
     has = f"the database has about {usable} to give ({limit} less {RESERVED_CONNECTIONS} reserved)"
     if size:
         _check_given_pool(size, overflow, pools, usable, f"{sum_shown} x {size + overflow}", has, cure, found)
         return size, overflow
     share = usable // (pools * ROLLING)
     if pools > usable:
-        found.refuse("db_instance_class", desired["db_instance_class"],
-                     f"{sum_shown} are {pools} pools of one connection at least, {has}", cure)
+        found.refuse(
+            "db_instance_class",
+            desired["db_instance_class"],
+            f"{sum_shown} are {pools} pools of one connection at least, {has}",
+            cure,
+        )
         return None, None
     if share < 1:
-        found.warn("db_instance_class", desired["db_instance_class"],
-                   f"a rolling deployment runs {ROLLING} x {sum_shown}, {pools * ROLLING} connections at least, and {has}",
-                   cure)
+        found.warn(
+            "db_instance_class",
+            desired["db_instance_class"],
+            f"a rolling deployment runs {ROLLING} x {sum_shown}, {pools * ROLLING} connections at least, and {has}",
+            cure,
+        )
         share = 1
     return choose_pool(min(share, MOST_POOL + MOST_OVERFLOW))
 
@@ -231,12 +268,19 @@ def _check_given_pool(
 ) -> None:
     steady = pools * (size + overflow)
     if steady > usable:
-        found.refuse("db_pool_size", size, f"{sum_shown} are up to {steady} connections, {has}",
-                     f"lower it, or set it to 0 to have it chosen; or {cure}")
+        found.refuse(
+            "db_pool_size",
+            size,
+            f"{sum_shown} are up to {steady} connections, {has}",
+            f"lower it, or set it to 0 to have it chosen; or {cure}",
+        )
     elif steady * ROLLING > usable:
-        found.warn("db_pool_size", size,
-                   f"during a rolling deployment {ROLLING} x {sum_shown} are up to {steady * ROLLING} connections, {has}",
-                   f"lower it, or set it to 0 to have it chosen; or {cure}")
+        found.warn(
+            "db_pool_size",
+            size,
+            f"during a rolling deployment {ROLLING} x {sum_shown} are up to {steady * ROLLING} connections, {has}",
+            f"lower it, or set it to 0 to have it chosen; or {cure}",
+        )
 
 
 def _check_database(desired: dict[str, Any], found: Findings) -> None:
@@ -247,10 +291,19 @@ def _check_database(desired: dict[str, Any], found: Findings) -> None:
     if most and not 20 <= most <= 65536:
         found.refuse("db_max_allocated_storage", most, "RDS gives 20 to 65536 GiB", "choose a size in between, or 0")
     elif most and size is not None and most < size:
-        found.refuse("db_max_allocated_storage", most, f"is less than the {size} GiB to start with",
-                     f"choose {size} or more, or 0 for no growth")
+        found.refuse(
+            "db_max_allocated_storage",
+            most,
+            f"is less than the {size} GiB to start with",
+            f"choose {size} or more, or 0 for no growth",
+        )
     days = desired.get("db_backup_retention_days")
     if days is not None and not 0 <= days <= 35:
-        found.refuse("db_backup_retention_days", days, "RDS keeps automated backups 0 to 35 days", "choose a number of days in between")
+        found.refuse(
+            "db_backup_retention_days",
+            days,
+            "RDS keeps automated backups 0 to 35 days",
+            "choose a number of days in between",
+        )
     elif days == 0:
         found.warn("db_backup_retention_days", days, "the database has no backups", "choose 7 or more")

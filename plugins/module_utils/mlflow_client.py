@@ -143,21 +143,17 @@ class Client:
             deadline = min(deadline, self.until)
         attempt = 0
         while True:
-            answer, error = self._once(method, url, data, sent_headers, login, largest)
-            status = answer.status if answer else None
-            if mlflow_retry.may_repeat(status, error.kind if error else "", again):
-                asked = mlflow_retry.retry_after(answer.headers.get("retry-after"), time.time()) if answer else None
-                pause = mlflow_retry.pause(attempt, asked, random.random())
-                if time.monotonic() + pause < deadline:
-                    time.sleep(pause)
-                    attempt += 1
-                    continue
-            if answer:
-                return answer
-            assert error is not None
+            outcome = self._once(method, url, data, sent_headers, login, largest)
+            pause = _pause(outcome, again, attempt)
+            if pause is not None and time.monotonic() + pause < deadline:
+                time.sleep(pause)
+                attempt += 1
+                continue
+            if isinstance(outcome, Answer):
+                return outcome
             if attempt:
-                error.message += f" ({attempt + 1} tries)"
-            raise error
+                outcome.message += f" ({attempt + 1} tries)"
+            raise outcome
 
     def error(self, answer: Answer, method: str, path: str) -> MlflowError:
         """The error that `answer` is."""
@@ -174,7 +170,7 @@ class Client:
 
     def _once(
         self, method: str, url: str, data: bytes | None, headers: dict[str, str], login: Login | None, largest: int
-    ) -> tuple[Answer | None, MlflowError | None]:
+    ) -> Answer | MlflowError:
         try:
             try:
                 response = urls.Request().open(
@@ -196,11 +192,22 @@ class Client:
                 response = error
             with response:
                 received = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status, received, _read(response, largest, self.timeout)), None
+                return Answer(response.status, received, _read(response, largest, self.timeout))
         except (OSError, http.client.HTTPException, urls.ConnectionError) as error:
             kind, message = classify(error)
             # The query may hold a user name; the path says enough.
-            return None, MlflowError(None, "", self.mask(message), method, url.split("?", 1)[0], kind)
+            return MlflowError(None, "", self.mask(message), method, url.split("?", 1)[0], kind)
+
+
+def _pause(outcome: Answer | MlflowError, repeatable: bool, attempt: int) -> float | None:
+    """Seconds until the next try, None if there shall be none."""
+    if isinstance(outcome, MlflowError):
+        again = mlflow_retry.may_repeat(None, outcome.kind, repeatable)
+        asked = None
+    else:
+        again = mlflow_retry.may_repeat(outcome.status, "", repeatable)
+        asked = mlflow_retry.retry_after(outcome.headers.get("retry-after"), time.time())
+    return mlflow_retry.pause(attempt, asked, random.random()) if again else None
 
 
 def _read(response: t.Any, largest: int, timeout: float) -> bytes:

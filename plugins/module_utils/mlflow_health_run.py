@@ -175,7 +175,7 @@ class HealthRun:
 
     def _tracking_write_read(self) -> Verdict:
         trace = self._start()
-        nonce = self._mark.split(" ")[-1]
+        nonce = secrets.token_hex(8)
         # Halves and quarters come back from any database exactly.
         metric = secrets.randbelow(1 << 30) / 4
         written = {"metric": metric, "parameter": nonce, "tag": f"{nonce} \u00fc"}
@@ -224,9 +224,10 @@ class HealthRun:
     def _start(self) -> Trace:
         """The run that everything is written to; made when first needed, marked from its first moment."""
         if self._trace is None:
+            experiment_id = self._find_experiment()
             self._wrote = True
             body = {
-                "experiment_id": self._find_experiment(),
+                "experiment_id": experiment_id,
                 "run_name": mlflow_traces.RUN_NAME,
                 "start_time": int(time.time() * 1000),
                 "tags": [{"key": mlflow_traces.TAG, "value": self._mark}],

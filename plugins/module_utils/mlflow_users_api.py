@@ -94,8 +94,7 @@ def apply(client: Client, username: str, password: str | None, change: Change) -
             client.login = Login(username, str(password))
     elif change.action == mlflow_users.SET_ADMIN:
         client.call("PATCH", "users/update-admin", body={"username": username, "is_admin": change.value}, repeatable=True)
-    elif change.action == mlflow_users.REMOVE_PERMISSION:
-        assert change.target is not None
+    elif change.target:
         path, key = _PERMISSION_PATHS[change.target[0]]
         _gone(client, path, {"username": username, key: change.target[1]})
     else:

@@ -54,7 +54,11 @@ def nat_gateways(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "state": gateway["State"],
             "subnet_id": gateway["SubnetId"],
             "allocation_id": next(
-                (address["AllocationId"] for address in gateway.get("NatGatewayAddresses", []) if address.get("AllocationId")),
+                (
+                    address["AllocationId"]
+                    for address in gateway.get("NatGatewayAddresses", [])
+                    if address.get("AllocationId")
+                ),
                 None,
             ),
             "reason": gateway.get("FailureMessage", ""),
@@ -76,8 +80,12 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
     vpc = next((vpc for vpc in found["vpcs"] if vpc["VpcId"] == vpc_id), {})
     here = [group for group in found["groups"] if group["VpcId"] == vpc_id]
     subnets = [
-        {"subnet_id": subnet["SubnetId"], "cidr": subnet["CidrBlock"], "zone": subnet["AvailabilityZone"],
-         "kind": "public" if name_of(subnet).startswith(f"{name}-public-") else "private"}
+        {
+            "subnet_id": subnet["SubnetId"],
+            "cidr": subnet["CidrBlock"],
+            "zone": subnet["AvailabilityZone"],
+            "kind": "public" if name_of(subnet).startswith(f"{name}-public-") else "private",
+        }
         for subnet in sorted(ours["subnets"], key=name_of)
     ]
     gateways = nat_gateways(ours["nat_gateways"])
@@ -91,19 +99,32 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
         "nat_gateways": gateways,
         "nat_of_zone": nat_of_zone(subnets, gateways),
         "addresses": [
-            {"allocation_id": address["AllocationId"], "public_ip": address["PublicIp"],
-             "nat_gateway_id": users.get(address["AllocationId"])}
+            {
+                "allocation_id": address["AllocationId"],
+                "public_ip": address["PublicIp"],
+                "nat_gateway_id": users.get(address["AllocationId"]),
+            }
             for address in ours["addresses"]
         ],
         "route_tables": {name_of(table): table["RouteTableId"] for table in ours["route_tables"]},
         "s3_endpoint": next(
-            ({"endpoint_id": endpoint["VpcEndpointId"], "route_table_ids": sorted(endpoint.get("RouteTableIds", []))}
-             for endpoint in ours["endpoints"] if endpoint["State"].lower() not in GONE), None),
+            (
+                {"endpoint_id": endpoint["VpcEndpointId"], "route_table_ids": sorted(endpoint.get("RouteTableIds", []))}
+                for endpoint in ours["endpoints"]
+                if endpoint["State"].lower() not in GONE
+            ),
+            None,
+        ),
         "s3_prefix_list_id": next((prefixes["PrefixListId"] for prefixes in found["prefix_lists"]), None),
         "security_groups": {
-            kind: group["GroupId"] for kind in GROUPS for group in ours["groups"] if group["GroupName"] == f"{name}-{kind}"
+            kind: group["GroupId"]
+            for kind in GROUPS
+            for group in ours["groups"]
+            if group["GroupName"] == f"{name}-{kind}"
         },
-        "default_security_group_id": next((group["GroupId"] for group in here if group["GroupName"] == "default"), None),
+        "default_security_group_id": next(
+            (group["GroupId"] for group in here if group["GroupName"] == "default"), None
+        ),
     }
 
 
@@ -141,8 +162,10 @@ def nat_fault(gateways: list[dict[str, Any]]) -> str | None:
     served = {gateway["subnet_id"] for gateway in gateways if gateway["state"] in ALIVE}
     for gateway in gateways:
         if gateway["state"] == "failed" and gateway["subnet_id"] not in served:
-            return (f"NAT gateway {gateway['nat_gateway_id']} failed: {gateway['reason'] or 'AWS gives no reason'}; "
-                    "mend the cause and run again, a new one is made then")
+            return (
+                f"NAT gateway {gateway['nat_gateway_id']} failed: {gateway['reason'] or 'AWS gives no reason'}; "
+                "mend the cause and run again, a new one is made then"
+            )
     return None
 
 

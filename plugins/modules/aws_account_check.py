@@ -11,12 +11,13 @@ module: aws_account_check
 version_added: "0.1.0"
 short_description: Check that an AWS account can take a deployment, before anything is created
 description:
-  - Asks AWS who the caller is and whether region, zones, PostgreSQL version, database instance class and, where given, an existing
-    VPC with its subnets are there. It only reads.
-  - All problems are reported in one failure, one line for each, with variable, value, reason and remedy; missing or expired
-    credentials are one of them.
-  - It is one module so that one process asks everything and no task needs a rescue for its wording. M(amazon.aws.aws_caller_info)
-    and M(amazon.aws.aws_az_info) give botocore's texts on failure, and no module asks for orderable instance classes.
+  - Asks AWS who the caller is and whether region, zones, PostgreSQL version, database instance class and, where
+    given, an existing VPC with its subnets are there. It only reads.
+  - All problems are reported in one failure, one line for each, with variable, value, reason and remedy; missing or
+    expired credentials are one of them.
+  - It is one module so that one process asks everything and no task needs a rescue for its wording.
+    M(amazon.aws.aws_caller_info) and M(amazon.aws.aws_az_info) give botocore's texts on failure, and no module asks
+    for orderable instance classes.
   - Wraps C(GetCallerIdentity) of STS, C(DescribeAvailabilityZones), C(DescribeVpcs) and C(DescribeSubnets) of EC2,
     C(DescribeDBEngineVersions) and C(DescribeOrderableDBInstanceOptions) of RDS.
 options:
@@ -164,14 +165,19 @@ class AccountCheck:
         profile = self.params.get("profile")
         if not profile or profile in boto3.session.Session().available_profiles:
             return True
-        self.found.problems.append(f"AWS credentials: there is no profile {profile!r} (AWS_PROFILE) in the AWS "
-                                   f"configuration files; correct its name, or {GIVE}")
+        self.found.problems.append(
+            f"AWS credentials: there is no profile {profile!r} (AWS_PROFILE) in the AWS "
+            f"configuration files; correct its name, or {GIVE}"
+        )
         return False
 
     def _region(self) -> bool:
         session = boto3.session.Session()
-        known = [region for partition in session.get_available_partitions()
-                 for region in session.get_available_regions("ec2", partition_name=partition)]
+        known = [
+            region
+            for partition in session.get_available_partitions()
+            for region in session.get_available_regions("ec2", partition_name=partition)
+        ]
         region = self.module.region
         environment = os.environ.get("AWS_REGION")
         if not aws_offers.check_region(region, known, environment, self.found):
@@ -187,21 +193,27 @@ class AccountCheck:
         return True
 
     def _zones(self) -> None:
-        answer = self._ask("ec2", "describe_availability_zones", "ec2:DescribeAvailabilityZones", AllAvailabilityZones=True)
+        answer = self._ask(
+            "ec2", "describe_availability_zones", "ec2:DescribeAvailabilityZones", AllAvailabilityZones=True
+        )
         if answer is not None:
             self.result["availability_zones"] = aws_offers.choose_zones(
-                self.params["availability_zones"], self.params["zone_count"], answer["AvailabilityZones"], self.found)
+                self.params["availability_zones"], self.params["zone_count"], answer["AvailabilityZones"], self.found
+            )
 
     def _existing_network(self) -> None:
         vpc_id = self.params["vpc_id"]
         vpcs = self._ask("ec2", "describe_vpcs", "ec2:DescribeVpcs", Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])
         if vpcs is not None and not vpcs["Vpcs"]:
-            self.found.refuse("vpc_id", vpc_id, "there is no such VPC in this region", "name an existing VPC, or create one")
+            self.found.refuse(
+                "vpc_id", vpc_id, "there is no such VPC in this region", "name an existing VPC, or create one"
+            )
             return
         kinds = {option: self.params[option] for option in ("public_subnet_ids", "private_subnet_ids")}
         every = sorted({subnet_id for ids in kinds.values() for subnet_id in ids})
-        subnets = self._ask("ec2", "describe_subnets", "ec2:DescribeSubnets",
-                            Filters=[{"Name": "subnet-id", "Values": every}])
+        subnets = self._ask(
+            "ec2", "describe_subnets", "ec2:DescribeSubnets", Filters=[{"Name": "subnet-id", "Values": every}]
+        )
         if subnets is None:
             return
         for option, ids in kinds.items():
@@ -214,8 +226,11 @@ class AccountCheck:
         answer = self._ask("rds", "describe_db_engine_versions", "rds:DescribeDBEngineVersions", Engine="postgres")
         if answer is None:
             return
-        offered = [version["EngineVersion"] for version in answer["DBEngineVersions"]
-                   if version.get("Status", "available") == "available"]
+        offered = [
+            version["EngineVersion"]
+            for version in answer["DBEngineVersions"]
+            if version.get("Status", "available") == "available"
+        ]
         version = aws_offers.choose_engine_version(wanted, offered, self.found)
         self.result["db_engine_version"] = version
         instance_class = self.params["db_instance_class"]
@@ -230,8 +245,15 @@ class AccountCheck:
             aws_offers.check_orderable(instance_class, version, zones, options, self.found)
 
     def _orderable(self, version: str, **only: str) -> list[dict[str, Any]] | None:
-        answer = self._ask("rds", "describe_orderable_db_instance_options", "rds:DescribeOrderableDBInstanceOptions",
-                           Engine="postgres", EngineVersion=version, Vpc=True, **only)
+        answer = self._ask(
+            "rds",
+            "describe_orderable_db_instance_options",
+            "rds:DescribeOrderableDBInstanceOptions",
+            Engine="postgres",
+            EngineVersion=version,
+            Vpc=True,
+            **only,
+        )
         return None if answer is None else answer["OrderableDBInstanceOptions"]
 
     def _ask(self, service: str, operation: str, action: str, **arguments: Any) -> dict[str, Any] | None:
@@ -241,8 +263,11 @@ class AccountCheck:
             if client.can_paginate(operation):
                 return client.get_paginator(operation).paginate(**arguments).build_full_result()
             return getattr(client, operation)(aws_retry=True, **arguments)
-        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError,
-                botocore.parsers.ResponseParserError) as error:
+        except (
+            botocore.exceptions.BotoCoreError,
+            botocore.exceptions.ClientError,
+            botocore.parsers.ResponseParserError,
+        ) as error:
             self.found.problems.append(explain(error, action))
             return None
 

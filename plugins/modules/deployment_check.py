@@ -11,12 +11,13 @@ module: deployment_check
 version_added: "0.1.0"
 short_description: Check a whole MLflow deployment for contradictions, before anything is created
 description:
-  - Judges names, address ranges, versions, sizes, workers against memory and connections against the database, without asking AWS.
-  - All problems are reported in one failure, one line for each, with variable, value, reason and remedy. What could work but is not
-    advisable becomes a warning.
+  - Judges names, address ranges, versions, sizes, workers against memory and connections against the database,
+    without asking AWS.
+  - All problems are reported in one failure, one line for each, with variable, value, reason and remedy. What could
+    work but is not advisable becomes a warning.
   - An option that is not given is not checked.
-  - All values are taken as they come and their types are checked here, so that a wrong type is reported like, and together with,
-    every other problem. Whole numbers may be given as text.
+  - All values are taken as they come and their types are checked here, so that a wrong type is reported like, and
+    together with, every other problem. Whole numbers may be given as text.
 options:
   mlflow_workers:
     description: >-

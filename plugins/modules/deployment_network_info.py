@@ -11,11 +11,14 @@ module: deployment_network_info
 version_added: "0.1.0"
 short_description: Find the network of a deployment by its tags
 description:
-  - Finds VPC, subnets, gateways, elastic IP addresses, route tables, S3 endpoint and security groups that carry the tags
-    C(mlflow-deployment) with the deployment's name and C(managed-by=mlops.mlflow_aws). Nothing missing is an error.
-  - Fails if a security group or VPC has a name of the deployment but not its tags, so that nothing foreign is taken over or removed.
+  - Finds VPC, subnets, gateways, elastic IP addresses, route tables, S3 endpoint and security groups that carry the
+    tags C(mlflow-deployment) with the deployment's name and C(managed-by=mlops.mlflow_aws). Nothing missing is an
+    error.
+  - Fails if a security group or VPC has a name of the deployment but not its tags, so that nothing foreign is taken
+    over or removed.
   - Can wait until the NAT gateways are available, or gone.
-  - One process asks for all of them, where the modules of the C(amazon.aws) collection would take one task for each kind.
+  - One process asks for all of them, where the modules of the C(amazon.aws) collection would take one task for each
+    kind.
   - Wraps the C(Describe) calls of the Amazon EC2 API.
 options:
   name:
@@ -140,8 +143,11 @@ class Reader:
             "route_tables": self._all("describe_route_tables", "RouteTables", Filters=by_tag),
             "endpoints": self._all("describe_vpc_endpoints", "VpcEndpoints", Filters=by_tag),
             "groups": self._groups(vpcs),
-            "prefix_lists": self._all("describe_managed_prefix_lists", "PrefixLists", Filters=[
-                {"Name": "prefix-list-name", "Values": [f"com.amazonaws.{self.region}.s3"]}]),
+            "prefix_lists": self._all(
+                "describe_managed_prefix_lists",
+                "PrefixLists",
+                Filters=[{"Name": "prefix-list-name", "Values": [f"com.amazonaws.{self.region}.s3"]}],
+            ),
         }
 
     def nat_gateways(self) -> list[dict[str, Any]]:
@@ -159,12 +165,17 @@ class Reader:
         return self._all("describe_subnets", "Subnets", Filters=[{"Name": "vpc-id", "Values": [self.given["vpc_id"]]}])
 
     def _groups(self, vpcs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        ids = [vpc["VpcId"] for vpc in vpcs if vpc["VpcId"] == self.given["vpc_id"] or inventory.is_ours(vpc, self.name)]
+        ids = [
+            vpc["VpcId"] for vpc in vpcs if vpc["VpcId"] == self.given["vpc_id"] or inventory.is_ours(vpc, self.name)
+        ]
         if not ids:
             return []
         names = [f"{self.name}-{kind}" for kind in inventory.GROUPS] + ["default"]
-        return self._all("describe_security_groups", "SecurityGroups", Filters=[
-            {"Name": "vpc-id", "Values": ids}, {"Name": "group-name", "Values": names}])
+        return self._all(
+            "describe_security_groups",
+            "SecurityGroups",
+            Filters=[{"Name": "vpc-id", "Values": ids}, {"Name": "group-name", "Values": names}],
+        )
 
     def _all(self, operation: str, key: str, **arguments: Any) -> list[dict[str, Any]]:
         self._action = "ec2:" + "".join(part.capitalize() for part in operation.split("_"))
@@ -217,7 +228,8 @@ def main() -> None:
         module.fail_json(msg=reader.explain(error))
     if fault:
         module.fail_json(msg=fault)
-    refusals = inventory.foreign(params["name"], found["groups"], found["vpcs"])
+    # The existing VPC is meant to be somebody else's, whatever its name.
+    refusals = inventory.foreign(params["name"], found["groups"], [] if given["vpc_id"] else found["vpcs"])
     if refusals:
         module.fail_json(msg=failure(refusals))
     live = inventory.summary(params["name"], found, given)

@@ -59,7 +59,9 @@ extends_documentation_fragment:
   - mlops.mlflow_aws.mlflow
 attributes:
   check_mode:
-    description: Carries out the checks that only read; the others are V(skipped).
+    description: Changes nothing.
+    details:
+      - Carries out the checks that only read; those that write a run are C(skipped).
     support: partial
   diff_mode:
     description: Changes nothing.

@@ -12,9 +12,9 @@ version_added: "0.1.0"
 short_description: Tell whether a bucket is there, in this region, readable and writable, without changing it
 description:
   - Reads with C(HeadBucket) and C(ListObjectsV2).
-  - Asks for the permission to write with a C(PutObject) that cannot succeed. It carries C(If-Match) for a key that does not exist,
-    which Amazon S3 refuses with 404 or 412 to those who may write and with 403 to those who may not. See
-    U(https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+  - Asks for the permission to write with a C(PutObject) that cannot succeed. It carries C(If-Match) for a key that
+    does not exist, which Amazon S3 refuses with 404 or 412 to those who may write and with 403 to those who may not.
+    See U(https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
   - Fails with one line for each problem. The permission to write that is tested is the one of the caller.
 options:
   bucket:
@@ -26,7 +26,8 @@ options:
     type: str
     default: ""
   must_exist:
-    description: Whether a missing bucket is a problem. When V(false), its name only has to be free or its owner the caller.
+    description: >-
+      Whether a missing bucket is a problem. When V(false), its name only has to be free or its owner the caller.
     type: bool
     default: true
   variable_names:
@@ -121,14 +122,20 @@ class Probe:
             if self.must_exist:
                 self._refuse("there is no such bucket", "create it, correct the name, or let the deployment create it")
         elif self.bucket_region and self.bucket_region != self.region:
-            self._refuse(f"the bucket is in {self.bucket_region}, the deployment in {self.region}",
-                         f"use a bucket in {self.region}, or deploy to {self.bucket_region}")
+            self._refuse(
+                f"the bucket is in {self.bucket_region}, the deployment in {self.region}",
+                f"use a bucket in {self.region}, or deploy to {self.bucket_region}",
+            )
         elif status == 403 and not self.must_exist:
-            self._refuse("the name is taken, or these credentials may not look (HeadBucket answers 403)",
-                         "choose another name; bucket names are unique in the world")
+            self._refuse(
+                "the name is taken, or these credentials may not look (HeadBucket answers 403)",
+                "choose another name; bucket names are unique in the world",
+            )
         elif status == 403:
-            self._refuse("the bucket is not accessible to these credentials (HeadBucket answers 403)",
-                         "use a bucket of this account, or allow s3:ListBucket on it")
+            self._refuse(
+                "the bucket is not accessible to these credentials (HeadBucket answers 403)",
+                "use a bucket of this account, or allow s3:ListBucket on it",
+            )
         elif status != 200:
             self._refuse(f"HeadBucket answers {status}", "check the bucket in the S3 console")
         else:
@@ -138,8 +145,10 @@ class Probe:
     def _read(self) -> None:
         status, _headers, error = self._answer("list_objects_v2", Prefix=self.prefix, MaxKeys=1)
         if status == 403:
-            self._refuse(f"listing {self._where()} is denied (ListObjectsV2 answers 403)",
-                         "allow s3:ListBucket on the bucket and look at its policy")
+            self._refuse(
+                f"listing {self._where()} is denied (ListObjectsV2 answers 403)",
+                "allow s3:ListBucket on the bucket and look at its policy",
+            )
         elif status != 200:
             self.found.problems.append(explain(error, "s3:ListObjectsV2"))
 
@@ -152,8 +161,10 @@ class Probe:
             # Not Amazon S3, which honours the condition. Leave nothing behind.
             self.client.delete_object(Bucket=self.bucket, Key=key)
         elif status == 403:
-            self._refuse(f"writing to {self._where()} is denied (PutObject answers 403)",
-                         "allow s3:PutObject and s3:GetObject there, and look at the bucket's policy and key")
+            self._refuse(
+                f"writing to {self._where()} is denied (PutObject answers 403)",
+                "allow s3:PutObject and s3:GetObject there, and look at the bucket's policy and key",
+            )
         else:
             self.found.problems.append(explain(error, "s3:PutObject"))
 

@@ -1,13 +1,12 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run MLflow in a container, from environment variables and injected secrets alone.
+"""Run MLflow in a container, from environment variables (VARIABLES below) and injected secrets alone.
 
   python -c <this file> serve      install, check the databases, then become the MLflow server
   python -c <this file> migrate    install, prepare both databases and the admin user, then end
 
-It travels inside an ECS task definition, hence one file of standard library; what it imports beyond that is there
-only after the installation. VARIABLES below lists its environment. It is the only place where passwords are encoded.
+It travels inside an ECS task definition, hence one file; what is not standard library is there after the installation.
 Exit codes: 64 wrong use, 65 wrong schema, 69 database or package index unavailable, 70 MLflow failed,
 75 another migration is still running, 77 the database refuses the login, 78 wrong environment.
 """
@@ -31,54 +30,50 @@ VARIABLES = {
     "MLFLOW_VERSION": REQUIRED,
     "REQUIREMENTS": "",  # pinned, a line each; empty: the image has them
     "DB_HOST": REQUIRED,
-    "DB_PORT": "5432",
+    "DB_PORT": 5432,
     "DB_NAME": REQUIRED,
     "AUTH_DB_NAME": REQUIRED,
     "DB_SSLMODE": "require",
     "DB_USERNAME": REQUIRED,
     "DB_PASSWORD": REQUIRED,
-    "DB_WAIT_SECONDS": "120",
-    "DB_POOL_SIZE": "5",
-    "DB_MAX_OVERFLOW": "0",
+    "DB_WAIT_SECONDS": 120,
+    "DB_POOL_SIZE": 5,  # of each worker's two or three engines
+    "DB_MAX_OVERFLOW": 0,
     "ARTIFACT_ROOT": REQUIRED,
     "ADMIN_USERNAME": "admin",
     "ADMIN_PASSWORD": REQUIRED,
     "SERVER_KEY": REQUIRED,
     "DEFAULT_PERMISSION": "NO_PERMISSIONS",
-    "AUTH_CACHE_TTL_SECONDS": "60",
-    "WORKERS": "2",
+    "AUTH_CACHE_TTL_SECONDS": 60,  # 3.12 and newer
+    "WORKERS": 2,
     "HOST": "0.0.0.0",
-    "PORT": "5000",
+    "PORT": 5000,
     "ALLOWED_HOSTS": "",
     "CORS_ORIGINS": "",
-    "LOCK_WAIT_SECONDS": "900",
-    "GRACEFUL_TIMEOUT_SECONDS": "50",  # less than the task's stop timeout
-    "KEEP_ALIVE_SECONDS": "620",  # more than the load balancer's idle timeout, or it answers 502 now and then
+    "LOCK_WAIT_SECONDS": 900,
+    "GRACEFUL_TIMEOUT_SECONDS": 50,  # less than the task's stop timeout
+    "KEEP_ALIVE_SECONDS": 620,  # more than the load balancer's idle timeout, or it answers 502 now and then
 }
 SECRETS = ("DB_PASSWORD", "ADMIN_PASSWORD", "SERVER_KEY")
-INTEGERS = {  # name: least, most
-    "DB_PORT": (1, 65535), "DB_WAIT_SECONDS": (1, 86400), "DB_POOL_SIZE": (1, 1000), "DB_MAX_OVERFLOW": (0, 1000),
-    "AUTH_CACHE_TTL_SECONDS": (0, 86400), "WORKERS": (1, 64), "PORT": (1, 65535), "LOCK_WAIT_SECONDS": (1, 86400),
-    "GRACEFUL_TIMEOUT_SECONDS": (1, 86400), "KEEP_ALIVE_SECONDS": (1, 86400),
-}
+LEAST = {"DB_MAX_OVERFLOW": 0, "AUTH_CACHE_TTL_SECONDS": 0}  # of whole numbers; else 1
+MOST = {"DB_PORT": 65535, "PORT": 65535, "WORKERS": 64, "DB_POOL_SIZE": 1000, "DB_MAX_OVERFLOW": 1000}  # else a day
 CHOICES = {
     "DB_SSLMODE": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "DEFAULT_PERMISSION": ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS"),
 }
-
-# What MLflow does since which version. Later versions get the newest behaviour.
+# What MLflow does since which version. Later versions are taken for the newest.
 OLDEST = (2, 18)
 SINCE = {
     "uvicorn": (3, 3),  # before: gunicorn
     "host_check": (3, 5),
-    "own_auth_version_table": (3, 6),  # before: both stores count in `alembic_version`, so never in one database
-    "ascii_native_routes": (3, 0),
+    "own_auth_version_table": (3, 6),  # before: both stores count in `alembic_version`
+    "ascii_native_routes": (3, 9),
 }
 LOCK = 0x6D6C666C6F77  # "mlflow"
 
 
 class Problem(Exception):
-    """What stops the launcher: one line, and the exit code."""
+    """What stops the launcher: an exit code and one line."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -89,51 +84,55 @@ def say(message: str) -> None:
     print(f"launcher: {message}", flush=True)
 
 
+def one_line(text: object, limit: int = 300) -> str:
+    return " ".join(str(text).split())[:limit]
+
+
 class Settings:
-    """The checked environment; each variable is an attribute in lower case, integers as int."""
+    """The checked environment: each variable is an attribute in lower case, without the prefix."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         for name, default in VARIABLES.items():
             setattr(self, name.lower(), self._read(environment, name, default))
-        match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)([a-z]+\d+)?", self.mlflow_version)
-        if not match or (int(match[1]), int(match[2])) < OLDEST:
-            raise Problem(CONFIG, f"LAUNCHER_MLFLOW_VERSION is {self.mlflow_version!r}: give a full version "
-                                  f"from {'.'.join(map(str, OLDEST))}.0 on, such as 3.17.2")
-        self.version = (int(match[1]), int(match[2]))
+        numbers = re.fullmatch(r"(\d+)\.(\d+)\.\d+", self.mlflow_version)
+        self.version = tuple(map(int, numbers.groups())) if numbers else (0, 0)
+        if self.version < OLDEST:
+            self._refuse("MLFLOW_VERSION", "give a full version from 2.18.0 on, such as 3.17.2")
+        for name in ("DB_NAME", "AUTH_DB_NAME"):
+            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,62}", getattr(self, name.lower())):
+                self._refuse(name, "give letters, digits and _, at most 63, no digit first")
         if self.db_name == self.auth_db_name:
-            raise Problem(CONFIG, f"LAUNCHER_AUTH_DB_NAME is {self.auth_db_name!r} like LAUNCHER_DB_NAME: MLflow's two "
-                                  "stores would take each other's schema version for their own; give it another name")
+            self._refuse("AUTH_DB_NAME", "give another name than LAUNCHER_DB_NAME, or each of MLflow's two stores takes "
+                                         "the other's schema version for its own")
         if ":" in self.admin_username:
-            raise Problem(CONFIG, f"LAUNCHER_ADMIN_USERNAME is {self.admin_username!r}: a name with a colon can never "
-                                  "log in by basic authentication; remove the colon")
-        if not re.match(r"[a-z0-9]+:/?/?.", self.artifact_root) and not self.artifact_root.startswith("/"):
-            raise Problem(CONFIG, f"LAUNCHER_ARTIFACT_ROOT is {self.artifact_root!r}: give a URI such as s3://bucket/prefix")
+            self._refuse("ADMIN_USERNAME", "remove the colon: basic authentication cannot carry it")
+        if not re.match(r"[a-z0-9]+:/|/", self.artifact_root):
+            self._refuse("ARTIFACT_ROOT", "give a URI such as s3://bucket/prefix")
         if self.db_pool_size + self.db_max_overflow < 2:
-            raise Problem(CONFIG, "LAUNCHER_DB_POOL_SIZE is 1 and LAUNCHER_DB_MAX_OVERFLOW is 0: MLflow takes an overflow "
-                                  "of 0 for unset, which is 10; give a pool of at least 2")
+            self._refuse("DB_POOL_SIZE", "give at least 2, for MLflow takes LAUNCHER_DB_MAX_OVERFLOW 0 for unset")
         if environment.get("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "").lower() in ("true", "1"):
-            raise Problem(CONFIG, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION is true: this launcher starts no job runner; remove it")
+            raise Problem(CONFIG, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION is true: remove it, no job runner is started here")
 
-    @staticmethod
-    def _read(environment: dict[str, str], name: str, default: object) -> str | int:
-        variable = f"LAUNCHER_{name}"
-        value = environment.get(variable, "")
+    def _refuse(self, name: str, remedy: str) -> None:
+        raise Problem(CONFIG, f"LAUNCHER_{name} is {getattr(self, name.lower())!r}: {remedy}")
+
+    def _read(self, environment: dict[str, str], name: str, default: object) -> str | int:
+        value = environment.get(f"LAUNCHER_{name}", "")
         if value == "":
             if default is REQUIRED:
-                raise Problem(CONFIG, f"{variable} is missing or empty: set it in the task definition")
-            value = str(default)
-        if name == "REQUIREMENTS":
-            return value
-        # Not even an INI can carry these through, and a lone surrogate is no text at all.
-        if any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) < 0xE000 for char in value):
-            raise Problem(CONFIG, f"{variable} has a control character or is not UTF-8: remove line ends and the like")
-        if name in INTEGERS:
-            least, most = INTEGERS[name]
+                raise Problem(CONFIG, f"LAUNCHER_{name} is missing or empty: set it in the task definition")
+            return default
+        # No INI can carry control characters, and a lone surrogate is no text at all.
+        if name != "REQUIREMENTS" and re.search("[\x00-\x1f\x7f\ud800-\udfff]", value):
+            raise Problem(CONFIG, f"LAUNCHER_{name} has a control character or is not UTF-8: remove it (a line end?)")
+        setattr(self, name.lower(), value)
+        if isinstance(default, int):
+            least, most = LEAST.get(name, 1), MOST.get(name, 86400)
             if not re.fullmatch("[0-9]{1,9}", value) or not least <= int(value) <= most:
-                raise Problem(CONFIG, f"{variable} is {value!r}: give a whole number from {least} to {most}")
+                self._refuse(name, f"give a whole number from {least} to {most}")
             return int(value)
-        if name in CHOICES and value not in CHOICES[name]:
-            raise Problem(CONFIG, f"{variable} is {value!r}: give one of {', '.join(CHOICES[name])}")
+        if value not in CHOICES.get(name, (value,)):
+            self._refuse(name, f"give one of {', '.join(CHOICES[name])}")
         return value
 
     def has(self, feature: str) -> bool:
@@ -144,11 +143,10 @@ class Settings:
         host = f"[{self.db_host}]" if ":" in self.db_host else self.db_host
         login = f"{quote(self.db_username, safe='')}:{quote(self.db_password, safe='')}"
         options = urlencode({"sslmode": self.db_sslmode, "connect_timeout": 10})
-        return f"postgresql+psycopg2://{login}@{host}:{self.db_port}/{quote(database, safe='')}?{options}"
+        return f"postgresql+psycopg2://{login}@{host}:{self.db_port}/{database}?{options}"
 
     def redact(self, text: str) -> str:
-        for name in SECRETS:
-            secret = getattr(self, name.lower())
+        for secret in (getattr(self, name.lower()) for name in SECRETS):
             for shape in (secret, quote(secret, safe=""), repr(secret)[1:-1]):
                 text = text.replace(shape, "***")
         return text
@@ -160,12 +158,12 @@ def install(settings: Settings) -> None:
     """Install the pinned packages, if any are given, and check that MLflow is the wanted one."""
     if settings.requirements.strip():
         start = time.monotonic()
-        lines = [line for line in settings.requirements.splitlines() if re.match("[A-Za-z0-9]", line)]
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
             file.write(settings.requirements + "\n")
             file.flush()
-            _pip_with_retries(file.name)
-        say(f"installed {len(lines)} packages for MLflow {settings.mlflow_version} in {time.monotonic() - start:.0f} s")
+            run_pip(file.name)
+        count = len(re.findall("^[A-Za-z0-9]", settings.requirements, re.MULTILINE))
+        say(f"installed {count} packages for MLflow {settings.mlflow_version} in {time.monotonic() - start:.0f} s")
     from importlib import invalidate_caches, metadata
     invalidate_caches()
     try:
@@ -177,12 +175,12 @@ def install(settings: Settings) -> None:
                               "use an image with that version, or have LAUNCHER_REQUIREMENTS install it")
 
 
-def _pip_with_retries(file: str, pauses: tuple[float, ...] = (2, 5, 15, 30)) -> None:
+def run_pip(file: str) -> None:
     command = ["pip", "install", "--quiet", "--no-deps", "--no-input", "--disable-pip-version-check", "-r", file]
-    # No secret is for pip. Compiling what is never imported would take longer than the download.
+    # No secret is for pip. To compile all that is never imported would take longer than the download.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAUNCHER_")}
     environment |= {"PIP_NO_CACHE_DIR": "1", "PIP_NO_COMPILE": "1", "PIP_ROOT_USER_ACTION": "ignore"}
-    for attempt, pause in enumerate((*pauses, None), 1):
+    for pause in (2, 5, 15, 30, None):
         try:
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                   errors="replace", check=False)
@@ -190,22 +188,22 @@ def _pip_with_retries(file: str, pauses: tuple[float, ...] = (2, 5, 15, 30)) -> 
             raise Problem(CONFIG, f"cannot run pip ({error.strerror}): use an image that has it") from None
         if done.returncode == 0:
             return
-        output = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        reason = next((line for line in reversed(output) if "error" in line.lower()), (output or ["no output"])[-1])[:300]
+        lines = done.stdout.strip().splitlines() or ["no output"]
+        reason = one_line(next((line for line in reversed(lines) if "error" in line.lower()), lines[-1]))
         if pause is None:
-            raise Problem(UNAVAILABLE, f"pip could not install LAUNCHER_REQUIREMENTS in {attempt} tries ({reason}): "
+            raise Problem(UNAVAILABLE, f"pip could not install LAUNCHER_REQUIREMENTS in 5 tries ({reason}): "
                                        "check the way to the package index (NAT, proxy), or use a prebuilt image")
-        say(f"pip failed ({reason}); trying again in {pause:g} s")
+        say(f"pip failed ({reason}); trying again in {pause} s")
         time.sleep(pause)
 
 
 # Databases
 
 def connect(settings: Settings, database: str, deadline: float):
-    """Connect with psycopg2 in autocommit, waiting for a server that is not there yet."""
+    """Connect with psycopg2 in autocommit; a server that is not there yet is waited for."""
     import psycopg2
-    said = False
     where = f"database {database!r} at {settings.db_host}:{settings.db_port}"
+    said = False
     while True:
         try:
             connection = psycopg2.connect(
@@ -215,10 +213,10 @@ def connect(settings: Settings, database: str, deadline: float):
             connection.autocommit = True
             return connection
         except psycopg2.OperationalError as error:
-            reason = settings.redact(" ".join(str(error).split()))[:300]
+            reason = settings.redact(one_line(error))
         if "authentication failed" in reason or "no pg_hba.conf entry" in reason:
-            raise Problem(DENIED, f"the {where} refuses the login ({reason}): make LAUNCHER_DB_USERNAME, LAUNCHER_DB_PASSWORD "
-                                  "and LAUNCHER_DB_SSLMODE those of the database")
+            raise Problem(DENIED, f"the {where} refuses the login ({reason}): correct LAUNCHER_DB_USERNAME, "
+                                  "LAUNCHER_DB_PASSWORD or LAUNCHER_DB_SSLMODE")
         if "does not exist" in reason:
             raise Problem(DATA, f"no {where} ({reason}): correct its name, or run `migrate` first")
         if time.monotonic() >= deadline:
@@ -231,39 +229,37 @@ def connect(settings: Settings, database: str, deadline: float):
 
 
 def schema_state(connection, settings: Settings, store: str) -> str:
-    """Compare the schema of a store ("tracking" or "auth") with the installed MLflow: empty, older, current, newer."""
+    """Compare a store's ("tracking" or "auth") schema with the installed MLflow: empty, older, current or newer."""
     from importlib.util import find_spec
-    package = Path(find_spec("mlflow").origin).parent  # found without importing it, which takes seconds
-    scripts = package / ("store/db_migrations" if store == "tracking" else "server/auth/db/migrations")
-    known, parents = set(), set()
-    for script in (scripts / "versions").glob("*.py"):
-        text = script.read_text(encoding="utf-8")
-        for name, value in re.findall(r"^(revision|down_revision)(?:\s*:[^=\n]+)?\s*=\s*(.+)$", text, re.MULTILINE):
-            value = ast.literal_eval(value)
-            (known if name == "revision" else parents).update([value] if isinstance(value, str) else value or [])
-    own_table = store == "auth" and settings.has("own_auth_version_table")
+    package = Path(find_spec("mlflow").origin).parent  # found without the import, which takes seconds
+    scripts = package / ("store/db_migrations" if store == "tracking" else "server/auth/db/migrations") / "versions"
+    revisions = {"revision": set(), "down_revision": set()}
+    for script in scripts.glob("*.py"):
+        found = re.findall(r"^(revision|down_revision)\b[^=\n]*=\s*(.+)$", script.read_text("utf-8"), re.MULTILINE)
+        for name, value in ((name, ast.literal_eval(value)) for name, value in found):
+            revisions[name].update([value] if isinstance(value, str) else value or [])
     cursor = connection.cursor()
     cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     tables = {name for (name,) in cursor.fetchall()}
+    own_table = store == "auth" and settings.has("own_auth_version_table")
     if store == "auth" and not own_table and "alembic_version_auth" in tables:
         return "newer"
     table = "alembic_version_auth" if own_table else "alembic_version"
     if table not in tables:
         return "older" if own_table and "users" in tables else "empty"
     cursor.execute(f"SELECT version_num FROM {table}")
-    revisions = {revision for (revision,) in cursor.fetchall()}
-    if not revisions:
-        return "empty"
-    if not revisions <= known:
+    applied = {revision for (revision,) in cursor.fetchall()}
+    if not applied <= revisions["revision"]:
         return "newer"
-    return "current" if revisions == known - parents else "older"
+    if not applied:
+        return "empty"
+    return "current" if applied == revisions["revision"] - revisions["down_revision"] else "older"
 
 
-def refuse_newer(settings: Settings, states: dict[str, str]) -> None:
-    for database, state in states.items():
-        if state == "newer":
-            raise Problem(DATA, f"the schema of database {database!r} is newer than MLflow {settings.mlflow_version}: deploy "
-                                "the newer version again, or restore the snapshot taken before the upgrade")
+def refuse_newer(settings: Settings, database: str, state: str) -> None:
+    if state == "newer":
+        raise Problem(DATA, f"the schema of database {database!r} is newer than MLflow {settings.mlflow_version}: "
+                            "deploy the newer version again, or restore the snapshot from before the upgrade")
 
 
 def take_lock(connection, settings: Settings) -> None:
@@ -276,7 +272,7 @@ def take_lock(connection, settings: Settings) -> None:
         if cursor.fetchone()[0]:
             return
         if time.monotonic() >= deadline:
-            raise Problem(TRY_AGAIN, f"another migration of {settings.db_name!r} still holds the lock after "
+            raise Problem(TRY_AGAIN, f"another migration of {settings.db_name!r} still runs after "
                                      f"{settings.lock_wait_seconds} s: wait for its task to end, then deploy again")
         if not said:
             say("another migration is running; waiting for it to end")
@@ -285,69 +281,62 @@ def take_lock(connection, settings: Settings) -> None:
 
 
 def create_database(connection, name: str) -> bool:
-    from psycopg2 import sql
     cursor = connection.cursor()
     cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
     if cursor.fetchone():
         return False
-    # template0: nobody can be connected to it, and it allows UTF8 whatever the cluster's default is.
-    cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name)))
+    # Nobody is ever connected to template0, and it allows UTF8 whatever the cluster's default is.
+    cursor.execute(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8'")
     return True
 
 
 def migrate(settings: Settings) -> None:
-    """Bring both stores to this version's schema and make the admin user. Safe to run again and twice at once."""
+    """Bring both stores to this version's schema and make the admin user. Safe again, and twice at once."""
     install(settings)
     start = time.monotonic()
 
     def step(message: str) -> None:
         say(f"{message} ({time.monotonic() - start:.1f} s)")
 
-    connection = connect(settings, settings.db_name, time.monotonic() + settings.db_wait_seconds)
+    connection = connect(settings, settings.db_name, start + settings.db_wait_seconds)
     take_lock(connection, settings)
     step(f"connected to {settings.db_host}:{settings.db_port} and locked {settings.db_name!r}")
     if create_database(connection, settings.auth_db_name):
         step(f"created database {settings.auth_db_name!r}")
-    auth_connection = connect(settings, settings.auth_db_name, time.monotonic() + settings.db_wait_seconds)
+    auth_connection = connect(settings, settings.auth_db_name, start + settings.db_wait_seconds)
     tracking = schema_state(connection, settings, "tracking")
     auth = schema_state(auth_connection, settings, "auth")
     auth_connection.close()
-    refuse_newer(settings, {settings.db_name: tracking, settings.auth_db_name: auth})
+    refuse_newer(settings, settings.db_name, tracking)
+    refuse_newer(settings, settings.auth_db_name, auth)
 
-    prepare_imports(settings)
-    _migrate_tracking(settings, tracking)
+    import logging
+    import warnings
+    os.environ.update(private_environment(settings))  # MLflow reads it when it is imported
+    logging.disable(logging.INFO)
+    warnings.simplefilter("ignore")
+    migrate_tracking(settings, tracking)
     step(f"tracking store: schema was {tracking}, is current")
-    _migrate_auth(settings)
+    from mlflow.server.auth.db.cli import commands
+    commands(["upgrade", "--url", settings.database_uri(settings.auth_db_name)], standalone_mode=False)
     step(f"user store: schema was {auth}, is current")
-    step(_make_admin(settings))
+    step(make_admin(settings))
     connection.close()
 
 
-def prepare_imports(settings: Settings) -> None:
-    """Set what MLflow reads when it is imported, and keep it quiet."""
-    import logging
-    os.environ.update(private_environment(settings))
-    logging.disable(logging.INFO)
-
-
-def _migrate_tracking(settings: Settings, state: str) -> None:
+def migrate_tracking(settings: Settings, state: str) -> None:
     uri = settings.database_uri(settings.db_name)
     if state == "older":
         from mlflow.db import commands
-        # The command itself, but in this process: its argument is a URI with the password.
+        # `mlflow db upgrade`, but in this process: its argument is a URI with the password.
         commands(["upgrade", uri], standalone_mode=False)
-    # `mlflow db upgrade` of 2.x fails on an empty database: there the store itself makes the schema. It also makes
-    # the default experiment, which servers started together would race for.
+    # 2.x cannot upgrade an empty database: there the store itself makes the schema. It also makes the default
+    # experiment, for which servers started together would race.
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     SqlAlchemyStore(uri, "mlflow-artifacts:/").engine.dispose()
 
 
-def _migrate_auth(settings: Settings) -> None:
-    from mlflow.server.auth.db.cli import commands
-    commands(["upgrade", "--url", settings.database_uri(settings.auth_db_name)], standalone_mode=False)
-
-
-def _make_admin(settings: Settings) -> str:
+def make_admin(settings: Settings) -> str:
     from mlflow.exceptions import MlflowException
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
     store = SqlAlchemyStore()
@@ -358,19 +347,17 @@ def _make_admin(settings: Settings) -> str:
             store.create_user(name, settings.admin_password, is_admin=True)
             return f"created the admin user {name!r}"
         if not store.get_user(name).is_admin:
-            return f"WARNING: user {name!r} exists and is no admin; left alone: make it one through another admin"
+            return f"WARNING: user {name!r} exists and is no admin, left alone: make it one through another admin"
         return f"the admin user {name!r} exists"
     except MlflowException as error:
-        raise Problem(CONFIG, f"MLflow {settings.mlflow_version} refuses LAUNCHER_ADMIN_USERNAME or LAUNCHER_ADMIN_PASSWORD: "
-                              f"{' '.join(str(error).split())[:200]}: change the admin's secret") from None
-    finally:
-        store.engine.dispose()
+        raise Problem(CONFIG, f"LAUNCHER_ADMIN_USERNAME or LAUNCHER_ADMIN_PASSWORD is refused by MLflow "
+                              f"{settings.mlflow_version} ({one_line(error)}): change the admin's secret") from None
 
 
 # Server
 
 def ini_value(value: str) -> str:
-    """Encode for configparser with interpolation; %(empty)s keeps blanks at the ends from being stripped."""
+    """Encode for configparser with interpolation; %(empty)s keeps it from stripping blanks at the ends."""
     return "%(empty)s" + value.replace("%", "%%") + "%(empty)s"
 
 
@@ -380,19 +367,19 @@ def auth_ini(settings: Settings) -> str:
     if settings.has("ascii_native_routes") and not settings.admin_password.isascii():
         function = "launcher_auth:authenticate"
     values = {
+        "empty": "",
         "default_permission": settings.default_permission,
-        "database_uri": settings.database_uri(settings.auth_db_name).replace("%", "%%"),
+        "database_uri": ini_value(settings.database_uri(settings.auth_db_name)),
         "admin_username": ini_value(settings.admin_username),
         "admin_password": ini_value(settings.admin_password),
         "authorization_function": function,
         "auth_cache_ttl_seconds": settings.auth_cache_ttl_seconds,
-        "empty": "",
     }
     return "[mlflow]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
 
 
-# 3.x reads passwords on its native routes (artifacts, traces) as ASCII and refuses all others. A custom function is
-# asked on all routes, so it is the same function under another name. (The UI then hides "change password".)
+# Native routes of 3.x (artifacts, traces) read a password as ASCII, or refuse it; a custom function is asked on all
+# routes alike, so this is the same function under another name. (The UI then hides "change password".)
 AUTH_MODULE = '''
 def authenticate():
     from mlflow.server.auth import authenticate_request_basic_auth
@@ -401,36 +388,33 @@ def authenticate():
 
 
 def private_environment(settings: Settings) -> dict[str, str]:
-    """Write the private folder and name it in what the server needs for authentication and engines."""
+    """Write the private folder; return what MLflow needs in its environment to use it, and its engines' settings."""
     folder = Path(tempfile.mkdtemp(prefix="mlflow-"))  # mode 0700
     for name, text in (("auth.ini", auth_ini(settings)), ("launcher_auth.py", AUTH_MODULE)):
         with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
-    # MLflow ignores an overflow of 0, and SQLAlchemy then takes 10: move one connection from the pool to it.
-    borrowed = 1 if settings.db_max_overflow == 0 else 0
+    # MLflow takes an overflow of 0 for unset, and SQLAlchemy then 10: lend it one of the pool.
+    lent = 0 if settings.db_max_overflow else 1
     return {
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.server_key,
-        "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": str(settings.db_pool_size - borrowed),
-        "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": str(settings.db_max_overflow + borrowed),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": str(settings.db_pool_size - lent),
+        "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": str(settings.db_max_overflow + lent),
         "PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))),
-        "PYTHONUTF8": "1",  # the INI is read in the locale's encoding
+        "PYTHONUTF8": "1",  # MLflow reads the INI in the locale's encoding
     }
 
 
 def server_environment(settings: Settings, inherited: dict[str, str]) -> dict[str, str]:
-    """The environment of the server: what is inherited without the launcher's own, and what `mlflow server` would set.
+    """What is inherited, without the launcher's own, and what `mlflow server` would hand to its workers.
 
-    The names with an underscore are those that `mlflow server` hands to its workers; an integration test compares
-    them with a real `mlflow server` of each supported version.
+    An integration test compares the names with an underscore with a real `mlflow server` of each supported version.
     """
     uri = settings.database_uri(settings.db_name)
     environment = {name: value for name, value in inherited.items() if not name.startswith("LAUNCHER_")}
     environment.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     environment.pop("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", None)
-    environment |= private_environment(settings)
-    environment |= {
+    environment |= private_environment(settings) | {
         "_MLFLOW_SERVER_FILE_STORE": uri,
         "_MLFLOW_SERVER_REGISTRY_STORE": uri,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
@@ -442,6 +426,7 @@ def server_environment(settings: Settings, inherited: dict[str, str]) -> dict[st
             "_MLFLOW_SGI_NAME": "uvicorn",
             "_MLFLOW_SERVER_BOOT_ID": uuid.uuid4().hex,
             "_MLFLOW_IN_JOB_EXECUTOR": "false",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }
     if settings.has("host_check"):
         for name, value in (("ALLOWED_HOSTS", settings.allowed_hosts), ("CORS_ALLOWED_ORIGINS", settings.cors_origins)):
@@ -450,22 +435,27 @@ def server_environment(settings: Settings, inherited: dict[str, str]) -> dict[st
     return environment
 
 
-# The master imports MLflow once and its workers share that memory; what holds connections is made in each worker.
-GUNICORN = "import mlflow.server.auth, mlflow.store.tracking.sqlalchemy_store; from gunicorn.app.wsgiapp import run; run()"
+# The master imports MLflow once and its workers share that memory; all that holds connections is made in a worker.
+GUNICORN = """
+import mlflow.server.auth, mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlalchemy_store
+from gunicorn.app.wsgiapp import run
+run()
+"""
 
 
 def server_command(settings: Settings) -> list[str]:
-    """The real server instead of `mlflow server`: it gets SIGTERM itself, drains, and no idle parent takes memory."""
+    """The real server instead of `mlflow server`, which imports MLflow once more, stays in memory as an idle parent,
+    and in 2.x keeps SIGTERM from gunicorn."""
     host, port, workers = settings.host, settings.port, str(settings.workers)
     drain, keep_alive = str(settings.graceful_timeout_seconds), str(settings.keep_alive_seconds)
     if not settings.has("uvicorn"):
-        # Threads: one slow upload must not hold up health checks, nor be killed by the workers' timeout.
+        # Threads: a slow upload must neither hold up health checks nor be killed by the workers' timeout.
         return [sys.executable, "-c", GUNICORN, "--bind", f"{host}:{port}", "--workers", workers,
                 "--worker-class", "gthread", "--threads", "8", "--timeout", "120", "--graceful-timeout", drain,
                 "--keep-alive", keep_alive, "mlflow.server.auth:create_app()"]
     return [sys.executable, "-m", "uvicorn", "--host", host, "--port", str(port), "--workers", workers,
             "--timeout-graceful-shutdown", drain, "--timeout-keep-alive", keep_alive,
-            # The default of 5 s kills workers that are still importing on a small task.
+            # Its default of 5 s kills workers that are still importing on a small task.
             "--timeout-worker-healthcheck", "60", "--no-server-header", "--factory", "mlflow.server.auth:create_app"]
 
 
@@ -473,23 +463,19 @@ def serve(settings: Settings) -> None:
     """Install, check that `migrate` has been here, and become the server."""
     install(settings)
     deadline = time.monotonic() + settings.db_wait_seconds
-    states = {}
     for store, database in (("tracking", settings.db_name), ("auth", settings.auth_db_name)):
         connection = connect(settings, database, deadline)
-        states[database] = schema_state(connection, settings, store)
+        state = schema_state(connection, settings, store)
         connection.close()
-    refuse_newer(settings, states)
-    # A server would migrate by itself, and two of them would race.
-    for database, state in states.items():
-        if state != "current":
+        refuse_newer(settings, database, state)
+        if state != "current":  # a server would migrate by itself, and two of them would race
             raise Problem(DATA, f"the schema of database {database!r} is {state} for MLflow {settings.mlflow_version}: "
                                 "run `migrate` first")
-    environment = server_environment(settings, dict(os.environ))
     if (settings.allowed_hosts or settings.cors_origins) and not settings.has("host_check"):
-        say(f"MLflow {settings.mlflow_version} checks neither hosts nor origins: those settings have no effect")
+        say(f"MLflow {settings.mlflow_version} checks neither hosts nor origins: what is allowed has no effect")
+    environment, command = server_environment(settings, dict(os.environ)), server_command(settings)
     say(f"starting MLflow {settings.mlflow_version} on {settings.host}:{settings.port} with {settings.workers} workers")
     os.chdir(Path(environment["MLFLOW_AUTH_CONFIG_PATH"]).parent)
-    command = server_command(settings)
     os.execve(command[0], command, environment)
 
 
@@ -508,7 +494,7 @@ def main(arguments: list[str]) -> int:
         while trace.tb_next:
             trace = trace.tb_next
         place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-        code, message = SOFTWARE, f"{type(error).__name__} in {place}: {' '.join(str(error).split())[:500]}"
+        code, message = SOFTWARE, f"{type(error).__name__} in {place}: {one_line(error)}"
     print(f"launcher: error: {settings.redact(message) if settings else message}", file=sys.stderr, flush=True)
     return code
 

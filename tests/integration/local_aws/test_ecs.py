@@ -26,6 +26,7 @@ REGION = "eu-west-2"
 IMAGE = f"public.ecr.aws/docker/library/python:{sys.version_info[0]}.{sys.version_info[1]}-slim"
 CLUSTER, GROUP = "demo", "/ecs/demo"
 PROBE = "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/', timeout=4)"
+TAGS = [{"key": "mlflow-deployment", "value": "demo"}]
 CHECK = {"command": ["CMD", "python", "-c", PROBE], "interval": 5, "timeout": 5, "retries": 2, "startPeriod": 10}
 
 
@@ -82,7 +83,7 @@ class Account:
             "endpoint_url": endpoint, "region_name": REGION, "aws_access_key_id": "AKIAIOSFODNN7EXAMPLE",
             "aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         }
-        for name in ("ecs", "ec2", "iam", "logs", "secretsmanager"):
+        for name in ("ecs", "ec2", "iam", "logs", "secretsmanager", "resourcegroupstaggingapi"):
             setattr(self, name, boto3.client(name, **options))
         vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         subnets = [
@@ -152,6 +153,13 @@ class Account:
     def service(self):
         return self.ecs.describe_services(cluster=CLUSTER, services=["web"])["services"][0]
 
+    def tagged(self):
+        """ARNs of the ECS resources that carry the tag of this test."""
+        answer = self.resourcegroupstaggingapi.get_resources(
+            ResourceTypeFilters=["ecs"], TagFilters=[{"Key": TAGS[0]["key"], "Values": [TAGS[0]["value"]]}]
+        )
+        return [found["ResourceARN"] for found in answer["ResourceTagMappingList"]]
+
     def service_tasks(self):
         arns = self.ecs.list_tasks(cluster=CLUSTER, serviceName="web")["taskArns"]
         return self.ecs.describe_tasks(cluster=CLUSTER, tasks=arns)["tasks"] if arns else []
@@ -202,6 +210,21 @@ def test_a_task_runs_to_its_end_with_its_exit_code_secrets_and_logs(account):
     assert "AWS_ENDPOINT_URL" in lines and "CANARY_OF_THE_DAEMON" not in lines
     assert account.ecs.list_tasks(cluster=CLUSTER)["taskArns"] == []
     assert task["taskArn"] in account.ecs.list_tasks(cluster=CLUSTER, desiredStatus="STOPPED")["taskArns"]
+
+
+def test_a_task_finds_the_credentials_of_its_task_role(account):
+    program = (
+        "import json, os, urllib.request as u; uri = os.environ['AWS_CONTAINER_CREDENTIALS_FULL_URI']; "
+        "print(json.load(u.urlopen(uri, timeout=5))['RoleArn'])"
+    )
+    task = account.finished(account.register("who", ["python", "-c", program]), overrides={"taskRoleArn": account.role})
+    assert account.lines(task["taskArn"]) == [account.role]
+
+
+def test_a_container_above_its_own_limit_is_killed(account):
+    program = "import time; data = bytearray(b'x') * (200 << 20); time.sleep(60)"
+    task = account.finished(account.register("hungry", ["python", "-c", program], memory=128))
+    assert task["containers"][0]["exitCode"] == 137
 
 
 def test_overrides_reach_the_container(account):
@@ -295,7 +318,7 @@ def test_the_life_of_a_service(account):
     first = account.register("web", ["python", "-m", "http.server", "5000"], healthCheck=CHECK)
     created = ecs.create_service(
         cluster=CLUSTER, serviceName="web", taskDefinition=first, desiredCount=2, launchType="FARGATE",
-        networkConfiguration=account.network, clientToken="",
+        networkConfiguration=account.network, clientToken="", propagateTags="SERVICE", tags=TAGS,
         deploymentConfiguration={"deploymentCircuitBreaker": {"enable": True, "rollback": True}},
     )["service"]
     assert created["deploymentConfiguration"]["deploymentCircuitBreaker"] == {"enable": True, "rollback": True}
@@ -305,6 +328,8 @@ def test_the_life_of_a_service(account):
     assert len({task["availabilityZone"] for task in tasks}) == 2
     for task in tasks:
         assert urllib.request.urlopen(f"http://{address(task)}:5000/", timeout=5).status == 200
+
+    assert sorted(account.tagged()) == sorted([created["serviceArn"], *(task["taskArn"] for task in tasks)])
 
     # Rolling replacement: never fewer than two tasks run.
     second = account.register("web", ["python", "-m", "http.server", "5000", "-d", "."], healthCheck=CHECK)
@@ -348,5 +373,5 @@ def test_the_life_of_a_service(account):
     ecs.delete_service(cluster=CLUSTER, service="web", force=True)
     wait(lambda: account.service()["status"] == "INACTIVE")
     assert ecs.list_services(cluster=CLUSTER)["serviceArns"] == []
-    assert account.service_tasks() == []
+    assert account.service_tasks() == [] and account.tagged() == []
     assert account.ecs.delete_cluster(cluster=CLUSTER)["cluster"]["status"] == "INACTIVE"

@@ -31,14 +31,24 @@ class AWS:
     def __init__(self, **answers):
         self.answers = {
             "get_caller_identity": {"Account": "123456789012", "Arn": "arn:aws:iam::123456789012:user/ops"},
-            "describe_availability_zones": {"AvailabilityZones": [zone("b"), zone("a"), zone("c", State="impaired"),
-                                                                  zone("lhr", ZoneType="local-zone")]},
+            "describe_availability_zones": {
+                "AvailabilityZones": [
+                    zone("b"),
+                    zone("a"),
+                    zone("c", State="impaired"),
+                    zone("lhr", ZoneType="local-zone"),
+                ]
+            },
             "describe_vpcs": {"Vpcs": [{"VpcId": VPC}]},
             "describe_subnets": {"Subnets": [subnet(1, "a"), subnet(2, "b"), subnet(3, "a"), subnet(4, "b")]},
             "describe_db_engine_versions": {"DBEngineVersions": [{"EngineVersion": version} for version in OFFERED]},
-            "describe_orderable_db_instance_options": lambda arguments: {"OrderableDBInstanceOptions": [
-                option for option in (orderable("db.t3.micro"), orderable("db.t3.small"))
-                if option["DBInstanceClass"] == arguments.get("DBInstanceClass", option["DBInstanceClass"])]},
+            "describe_orderable_db_instance_options": lambda arguments: {
+                "OrderableDBInstanceOptions": [
+                    option
+                    for option in (orderable("db.t3.micro"), orderable("db.t3.small"))
+                    if option["DBInstanceClass"] == arguments.get("DBInstanceClass", option["DBInstanceClass"])
+                ]
+            },
             **answers,
         }
 
@@ -72,7 +82,10 @@ def subnet(number, letter, vpc=VPC):
 
 
 def orderable(instance_class, zones="ab"):
-    return {"DBInstanceClass": instance_class, "AvailabilityZones": [{"Name": f"eu-west-2{letter}"} for letter in zones]}
+    return {
+        "DBInstanceClass": instance_class,
+        "AvailabilityZones": [{"Name": f"eu-west-2{letter}"} for letter in zones],
+    }
 
 
 @pytest.fixture
@@ -80,19 +93,31 @@ def check(run_module, monkeypatch):
     def run(aws=None, **options):
         monkeypatch.setattr(aws_account_check.AccountCheck, "_client", lambda _self, _service: aws or AWS())
         return run_module(aws_account_check, {"region": "eu-west-2", "variable_prefix": "preflight_", **options})
+
     return run
 
 
 DATABASE = {"db_engine_version": "15", "db_instance_class": "db.t3.micro"}
-EXISTING = {"vpc_id": VPC, "public_subnet_ids": ["subnet-00000001", "subnet-00000002"],
-            "private_subnet_ids": ["subnet-00000003", "subnet-00000004"]}
+EXISTING = {
+    "vpc_id": VPC,
+    "public_subnet_ids": ["subnet-00000001", "subnet-00000002"],
+    "private_subnet_ids": ["subnet-00000003", "subnet-00000004"],
+}
 
 
 def test_what_is_found_and_chosen(check):
     result = check(**DATABASE)
-    assert {key: result[key] for key in ("account_id", "caller_arn", "partition", "region", "availability_zones", "db_engine_version")} == {
-        "account_id": "123456789012", "caller_arn": "arn:aws:iam::123456789012:user/ops", "partition": "aws", "region": "eu-west-2",
-        "availability_zones": ["eu-west-2a", "eu-west-2b"], "db_engine_version": "15.10"}
+    assert {
+        key: result[key]
+        for key in ("account_id", "caller_arn", "partition", "region", "availability_zones", "db_engine_version")
+    } == {
+        "account_id": "123456789012",
+        "caller_arn": "arn:aws:iam::123456789012:user/ops",
+        "partition": "aws",
+        "region": "eu-west-2",
+        "availability_zones": ["eu-west-2a", "eu-west-2b"],
+        "db_engine_version": "15.10",
+    }
     assert result["changed"] is False
 
 
@@ -107,25 +132,68 @@ CASES = [
     ({}, {"region": "eu-west-9"}, "preflight_region = 'eu-west-9': is not a region of AWS; did you mean"),
     ({}, {"region": "nowhere"}, "preflight_region = 'nowhere': is not a region of AWS; choose one such as eu-west-2"),
     ({}, {"region": "eu-west-1"}, "the environment says AWS_REGION=eu-west-2"),
-    ({"get_caller_identity": refusal("ExpiredToken")}, {}, "AWS credentials: they have expired (ExpiredToken from sts:GetCallerIdentity)"),
-    ({"get_caller_identity": exceptions.NoCredentialsError()}, {}, "AWS credentials: Unable to locate credentials; set AWS_PROFILE"),
-    ({"describe_availability_zones": refusal("UnauthorizedOperation")}, {}, "AWS permissions: ec2:DescribeAvailabilityZones is denied"),
-    ({}, {"availability_zones": ["eu-west-2x"]}, "is not a zone of this region and account; choose among eu-west-2a, eu-west-2b"),
+    (
+        {"get_caller_identity": refusal("ExpiredToken")},
+        {},
+        "AWS credentials: they have expired (ExpiredToken from sts:GetCallerIdentity)",
+    ),
+    (
+        {"get_caller_identity": exceptions.NoCredentialsError()},
+        {},
+        "AWS credentials: Unable to locate credentials; set AWS_PROFILE",
+    ),
+    (
+        {"describe_availability_zones": refusal("UnauthorizedOperation")},
+        {},
+        "AWS permissions: ec2:DescribeAvailabilityZones is denied",
+    ),
+    (
+        {},
+        {"availability_zones": ["eu-west-2x"]},
+        "is not a zone of this region and account; choose among eu-west-2a, eu-west-2b",
+    ),
     ({}, {"availability_zones": ["eu-west-2c"]}, "the zone's state is impaired"),
     ({}, {"zone_count": 3}, "the region has 2 usable zones, 3 are needed"),
-    ({}, {"db_engine_version": "15.9"}, "RDS does not offer this version of PostgreSQL here; the nearest on offer: 15.7, 15.8, 15.10, 16.3"),
+    (
+        {},
+        {"db_engine_version": "15.9"},
+        "RDS does not offer this version of PostgreSQL here; the nearest on offer: 15.7, 15.8, 15.10, 16.3",
+    ),
     ({}, {"db_engine_version": "99"}, "preflight_db_engine_version = '99': RDS does not offer"),
     ({"describe_db_engine_versions": refusal("Throttling")}, DATABASE, "AWS: rds:DescribeDBEngineVersions failed: "),
     ({}, {**DATABASE, "db_instance_class": "db.t3.mikro"}, "the nearest on offer: db.t3.micro"),
-    ({"describe_orderable_db_instance_options": {"OrderableDBInstanceOptions": []}}, DATABASE, "the nearest on offer: none"),
-    ({"describe_orderable_db_instance_options": {"OrderableDBInstanceOptions": [orderable("db.t3.micro", "c")]}}, DATABASE,
-     "RDS offers it in none of eu-west-2a, eu-west-2b; choose zones among eu-west-2c"),
-    ({"describe_orderable_db_instance_options": refusal("AccessDenied")}, DATABASE, "rds:DescribeOrderableDBInstanceOptions is denied"),
+    (
+        {"describe_orderable_db_instance_options": {"OrderableDBInstanceOptions": []}},
+        DATABASE,
+        "the nearest on offer: none",
+    ),
+    (
+        {"describe_orderable_db_instance_options": {"OrderableDBInstanceOptions": [orderable("db.t3.micro", "c")]}},
+        DATABASE,
+        "RDS offers it in none of eu-west-2a, eu-west-2b; choose zones among eu-west-2c",
+    ),
+    (
+        {"describe_orderable_db_instance_options": refusal("AccessDenied")},
+        DATABASE,
+        "rds:DescribeOrderableDBInstanceOptions is denied",
+    ),
     ({"describe_vpcs": {"Vpcs": []}}, EXISTING, f"preflight_vpc_id = '{VPC}': there is no such VPC"),
-    ({"describe_vpcs": refusal("AccessDenied"), "describe_subnets": refusal("AccessDenied")}, EXISTING, "ec2:DescribeSubnets is denied"),
+    (
+        {"describe_vpcs": refusal("AccessDenied"), "describe_subnets": refusal("AccessDenied")},
+        EXISTING,
+        "ec2:DescribeSubnets is denied",
+    ),
     ({"describe_subnets": {"Subnets": []}}, EXISTING, "there is no such subnet in this region"),
-    ({"describe_subnets": {"Subnets": [subnet(1, "a", "vpc-other"), subnet(2, "b")]}}, EXISTING, f"belongs to vpc-other, not to {VPC}"),
-    ({"describe_subnets": {"Subnets": [subnet(1, "a"), subnet(2, "a")]}}, EXISTING, "all lie in eu-west-2a, two zones are needed"),
+    (
+        {"describe_subnets": {"Subnets": [subnet(1, "a", "vpc-other"), subnet(2, "b")]}},
+        EXISTING,
+        f"belongs to vpc-other, not to {VPC}",
+    ),
+    (
+        {"describe_subnets": {"Subnets": [subnet(1, "a"), subnet(2, "a")]}},
+        EXISTING,
+        "all lie in eu-west-2a, two zones are needed",
+    ),
 ]
 
 
@@ -157,27 +225,38 @@ def test_no_region_at_all():
 
 def test_clients_are_made_for_the_region(monkeypatch):
     made = []
-    module = type("Module", (), {"params": {"variable_names": {}, "variable_prefix": ""},
-                                 "client": lambda _self, service, retry_decorator: made.append(service)})()
+    module = type(
+        "Module",
+        (),
+        {
+            "params": {"variable_names": {}, "variable_prefix": ""},
+            "client": lambda _self, service, retry_decorator: made.append(service),
+        },
+    )()
     aws_account_check.AccountCheck(module)._client("ec2")
     assert made == ["ec2"]
 
 
-@pytest.mark.parametrize(("error", "start"), [
-    (refusal("InvalidClientTokenId"), "AWS credentials: AWS does not know them"),
-    (refusal("SignatureDoesNotMatch"), "AWS credentials: the secret key does not belong"),
-    (refusal("OptInRequired"), "AWS region: "),
-    (refusal("InternalError"), "AWS: sts:GetCallerIdentity failed: "),
-    (exceptions.PartialCredentialsError(provider="env", cred_var="secret"), "AWS credentials: "),
-    (exceptions.TokenRetrievalError(provider="sso", error_msg="old"), "AWS credentials: "),
-    (exceptions.ConnectTimeoutError(endpoint_url="http://x"), "AWS endpoint: "),
-])
+@pytest.mark.parametrize(
+    ("error", "start"),
+    [
+        (refusal("InvalidClientTokenId"), "AWS credentials: AWS does not know them"),
+        (refusal("SignatureDoesNotMatch"), "AWS credentials: the secret key does not belong"),
+        (refusal("OptInRequired"), "AWS region: "),
+        (refusal("InternalError"), "AWS: sts:GetCallerIdentity failed: "),
+        (exceptions.PartialCredentialsError(provider="env", cred_var="secret"), "AWS credentials: "),
+        (exceptions.TokenRetrievalError(provider="sso", error_msg="old"), "AWS credentials: "),
+        (exceptions.ConnectTimeoutError(endpoint_url="http://x"), "AWS endpoint: "),
+    ],
+)
 def test_errors_are_explained_in_one_line(error, start):
     line = explain(error, "sts:GetCallerIdentity")
     assert line.startswith(start) and "; " in line and "\n" not in line
 
 
-@given(st.lists(st.tuples(st.integers(10, 19), st.integers(0, 30)), unique=True), st.integers(10, 19), st.integers(0, 30))
+@given(
+    st.lists(st.tuples(st.integers(10, 19), st.integers(0, 30)), unique=True), st.integers(10, 19), st.integers(0, 30)
+)
 def test_a_chosen_version_is_on_offer_and_a_refusal_names_near_ones(versions, major, minor):
     offered = [f"{one}.{two}" for one, two in versions]
     found = Findings()

@@ -10,8 +10,17 @@ from ansible_collections.mlops.mlflow_aws.plugins.modules import deployment_chec
 
 
 def test_it_answers_what_was_chosen_and_warned(run_module):
-    result = run_module(deployment_check, {"mlflow_version": "2.18.0", "mlflow_workers": 0, "task_cpu": "512",
-                                           "task_memory": 1024, "desired_count": 2, "db_instance_class": "db.t3.micro"})
+    result = run_module(
+        deployment_check,
+        {
+            "mlflow_version": "2.18.0",
+            "mlflow_workers": 0,
+            "task_cpu": "512",
+            "task_memory": 1024,
+            "desired_count": 2,
+            "db_instance_class": "db.t3.micro",
+        },
+    )
     assert not result.get("failed") and result["changed"] is False
     assert (result["mlflow_workers"], result["db_pool_size"], result["db_max_overflow"]) == (3, 1, 1)
     assert result["db_max_connections"] == 80
@@ -20,7 +29,12 @@ def test_it_answers_what_was_chosen_and_warned(run_module):
 
 
 def test_it_fails_once_with_every_problem(run_module):
-    options = {"name": "Fraud", "task_memory": "abc", "variable_prefix": "preflight_", "variable_names": {"name": "inventory_hostname"}}
+    options = {
+        "name": "Fraud",
+        "task_memory": "abc",
+        "variable_prefix": "preflight_",
+        "variable_names": {"name": "inventory_hostname"},
+    }
     result = run_module(deployment_check, options, check=True)
     assert result["failed"] and result["msg"].splitlines()[0] == "2 problems, nothing was changed:"
     assert "- preflight_task_memory = 'abc': is not a whole number; write digits only, without a unit" in result["msg"]

@@ -34,13 +34,20 @@ def make_vpc(ec2, ours=True, name="fraud"):
 
 def make_subnet(ec2, vpc_id, kind, letter, number, ours=True):
     return ec2.create_subnet(
-        VpcId=vpc_id, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"eu-west-2{letter}",
-        TagSpecifications=tags("subnet", f"fraud-{kind}-eu-west-2{letter}", ours))["Subnet"]["SubnetId"]
+        VpcId=vpc_id,
+        CidrBlock=f"10.0.{number}.0/24",
+        AvailabilityZone=f"eu-west-2{letter}",
+        TagSpecifications=tags("subnet", f"fraud-{kind}-eu-west-2{letter}", ours),
+    )["Subnet"]["SubnetId"]
 
 
 def make_group(ec2, vpc_id, kind, ours=True):
-    return ec2.create_security_group(GroupName=f"fraud-{kind}", Description="x", VpcId=vpc_id,
-                                     TagSpecifications=tags("security-group", f"fraud-{kind}", ours))["GroupId"]
+    return ec2.create_security_group(
+        GroupName=f"fraud-{kind}",
+        Description="x",
+        VpcId=vpc_id,
+        TagSpecifications=tags("security-group", f"fraud-{kind}", ours),
+    )["GroupId"]
 
 
 def find(run_module, **options):
@@ -51,43 +58,85 @@ def test_an_empty_account(run_module, ec2):
     result = find(run_module, wait_for_nat="deleted")
     assert result["region"] == "eu-west-2" and result["changed"] is False
     assert not any(result["outputs"].values()) and set(result["outputs"]) == {
-        "vpc_id", "vpc_cidr", "availability_zones", "public_subnet_ids", "private_subnet_ids", "internet_gateway_id",
-        "nat_gateway_ids", "s3_endpoint_id", "alb_security_group_id", "ecs_security_group_id", "rds_security_group_id"}
+        "vpc_id",
+        "vpc_cidr",
+        "availability_zones",
+        "public_subnet_ids",
+        "private_subnet_ids",
+        "internet_gateway_id",
+        "nat_gateway_ids",
+        "s3_endpoint_id",
+        "alb_security_group_id",
+        "ecs_security_group_id",
+        "rds_security_group_id",
+    }
 
 
 def test_a_whole_network_and_nothing_of_the_neighbour(run_module, ec2):
     vpc_id = make_vpc(ec2)
-    other = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=[{"ResourceType": "vpc", "Tags": [
-        {"Key": "mlflow-deployment", "Value": "other"}, {"Key": "managed-by", "Value": "mlops.mlflow_aws"}]}])["Vpc"]["VpcId"]
+    other = ec2.create_vpc(
+        CidrBlock="10.0.0.0/16",
+        TagSpecifications=[
+            {
+                "ResourceType": "vpc",
+                "Tags": [
+                    {"Key": "mlflow-deployment", "Value": "other"},
+                    {"Key": "managed-by", "Value": "mlops.mlflow_aws"},
+                ],
+            }
+        ],
+    )["Vpc"]["VpcId"]
     make_group(ec2, other, "alb", ours=False)
-    subnets = {(kind, letter): make_subnet(ec2, vpc_id, kind, letter, number)
-               for number, (kind, letter) in enumerate([("public", "b"), ("public", "a"), ("private", "a"), ("private", "b")])}
-    gateway = ec2.create_internet_gateway(TagSpecifications=tags("internet-gateway", "fraud"))["InternetGateway"]["InternetGatewayId"]
+    subnets = {
+        (kind, letter): make_subnet(ec2, vpc_id, kind, letter, number)
+        for number, (kind, letter) in enumerate([("public", "b"), ("public", "a"), ("private", "a"), ("private", "b")])
+    }
+    gateway = ec2.create_internet_gateway(TagSpecifications=tags("internet-gateway", "fraud"))["InternetGateway"][
+        "InternetGatewayId"
+    ]
     address = ec2.allocate_address(Domain="vpc", TagSpecifications=tags("elastic-ip", "fraud-nat"))
-    nat = ec2.create_nat_gateway(SubnetId=subnets["public", "a"], AllocationId=address["AllocationId"],
-                                 TagSpecifications=tags("natgateway", "fraud"))["NatGateway"]["NatGatewayId"]
-    table = ec2.create_route_table(VpcId=vpc_id, TagSpecifications=tags("route-table", "fraud-public"))["RouteTable"]["RouteTableId"]
-    endpoint = ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName="com.amazonaws.eu-west-2.s3", RouteTableIds=[table],
-                                       TagSpecifications=tags("vpc-endpoint", "fraud-s3"))["VpcEndpoint"]["VpcEndpointId"]
+    nat = ec2.create_nat_gateway(
+        SubnetId=subnets["public", "a"],
+        AllocationId=address["AllocationId"],
+        TagSpecifications=tags("natgateway", "fraud"),
+    )["NatGateway"]["NatGatewayId"]
+    table = ec2.create_route_table(VpcId=vpc_id, TagSpecifications=tags("route-table", "fraud-public"))["RouteTable"][
+        "RouteTableId"
+    ]
+    endpoint = ec2.create_vpc_endpoint(
+        VpcId=vpc_id,
+        ServiceName="com.amazonaws.eu-west-2.s3",
+        RouteTableIds=[table],
+        TagSpecifications=tags("vpc-endpoint", "fraud-s3"),
+    )["VpcEndpoint"]["VpcEndpointId"]
     groups = {kind: make_group(ec2, vpc_id, kind) for kind in inventory.GROUPS}
 
     result = find(run_module, wait_for_nat="available")
 
     assert result["outputs"] == {
-        "vpc_id": vpc_id, "vpc_cidr": "10.0.0.0/16", "availability_zones": ["eu-west-2a", "eu-west-2b"],
+        "vpc_id": vpc_id,
+        "vpc_cidr": "10.0.0.0/16",
+        "availability_zones": ["eu-west-2a", "eu-west-2b"],
         "public_subnet_ids": [subnets["public", "a"], subnets["public", "b"]],
         "private_subnet_ids": [subnets["private", "a"], subnets["private", "b"]],
-        "internet_gateway_id": gateway, "nat_gateway_ids": [nat], "s3_endpoint_id": endpoint,
-        "alb_security_group_id": groups["alb"], "ecs_security_group_id": groups["ecs"], "rds_security_group_id": groups["rds"]}
+        "internet_gateway_id": gateway,
+        "nat_gateway_ids": [nat],
+        "s3_endpoint_id": endpoint,
+        "alb_security_group_id": groups["alb"],
+        "ecs_security_group_id": groups["ecs"],
+        "rds_security_group_id": groups["rds"],
+    }
     live = result["live"]
     assert live["nat_of_zone"] == {"eu-west-2a": nat} and live["route_tables"] == {"fraud-public": table}
-    assert live["addresses"] == [{"allocation_id": address["AllocationId"], "public_ip": address["PublicIp"], "nat_gateway_id": nat}]
+    assert live["addresses"] == [
+        {"allocation_id": address["AllocationId"], "public_ip": address["PublicIp"], "nat_gateway_id": nat}
+    ]
     assert live["s3_endpoint"] == {"endpoint_id": endpoint, "route_table_ids": [table]}
     assert live["s3_prefix_list_id"].startswith("pl-") and live["default_security_group_id"].startswith("sg-")
 
 
 def test_an_existing_network_stays_foreign(run_module, ec2):
-    vpc_id = make_vpc(ec2, ours=False, name="theirs")
+    vpc_id = make_vpc(ec2, ours=False)
     ids = [make_subnet(ec2, vpc_id, "x", letter, number, ours=False) for number, letter in enumerate("abab")]
     group = make_group(ec2, vpc_id, "rds")
     result = find(run_module, vpc_id=vpc_id, public_subnet_ids=ids[:2], private_subnet_ids=ids[2:])
@@ -104,14 +153,23 @@ def test_an_existing_vpc_that_is_gone(run_module, ec2):
 def test_foreign_resources_with_our_names_are_refused(run_module, ec2):
     vpc_id = make_vpc(ec2, ours=False)
     message = find(run_module)["msg"]
-    assert message.startswith(f"VPC 'fraud' ({vpc_id}) has a name of deployment 'fraud' but not its tags") and "\n" not in message
+    assert (
+        message.startswith(f"VPC 'fraud' ({vpc_id}) has a name of deployment 'fraud' but not its tags")
+        and "\n" not in message
+    )
     group = make_group(ec2, vpc_id, "alb", ours=False)
     message = find(run_module, vpc_id=vpc_id)["msg"]
     assert f"security group 'fraud-alb' ({group}) of {vpc_id} has a name" in message
 
 
 def gateway(state, number=1, subnet="subnet-1"):
-    return {"NatGatewayId": f"nat-{number}", "State": state, "SubnetId": subnet, "Tags": OURS, "FailureMessage": "no address"}
+    return {
+        "NatGatewayId": f"nat-{number}",
+        "State": state,
+        "SubnetId": subnet,
+        "Tags": OURS,
+        "FailureMessage": "no address",
+    }
 
 
 class Waiting:

@@ -14,24 +14,54 @@ from hypothesis import strategies as st
 
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import deployment_sizes as sizes
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings, failure, shown
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_names import bucket_fault, name_fault, prefix_fault
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_names import (
+    bucket_fault,
+    name_fault,
+    prefix_fault,
+)
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_ranges import parse_cidr
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_rules import check, version_key
 
 REFERENCE = {
-    "name": "fraud-scoring-mlflow", "mlflow_version": "2.18.0", "supported_versions": ["2.18.0", "3.17.2"],
-    "mlflow_workers": 4, "task_cpu": 512, "task_memory": 1024, "desired_count": 2, "log_retention_days": 30,
-    "container_port": 5000, "listener_port": 80, "certificate_arn": "", "client_cidrs": ["203.0.113.0/24"],
-    "vpc_id": "", "vpc_cidr": "10.0.0.0/16", "availability_zones": ["eu-west-2a", "eu-west-2b"],
-    "public_subnet_cidrs": ["10.0.0.0/24", "10.0.1.0/24"], "private_subnet_cidrs": ["10.0.10.0/24", "10.0.11.0/24"],
-    "public_subnet_ids": [], "private_subnet_ids": [], "nat_mode": "single",
-    "db_engine_version": "15.7", "db_instance_class": "db.t3.micro", "db_allocated_storage": 20,
-    "db_max_allocated_storage": 100, "db_backup_retention_days": 7, "db_pool_size": 0, "db_max_overflow": 0,
-    "db_name": "mlflow_db", "db_username": "mlflow", "database_port": 5432, "admin_username": "admin",
-    "bucket": "fraud-models-test", "artifact_prefix": "mlflow-artifacts",
+    "name": "fraud-scoring-mlflow",
+    "mlflow_version": "2.18.0",
+    "supported_versions": ["2.18.0", "3.17.2"],
+    "mlflow_workers": 4,
+    "task_cpu": 512,
+    "task_memory": 1024,
+    "desired_count": 2,
+    "log_retention_days": 30,
+    "container_port": 5000,
+    "listener_port": 80,
+    "certificate_arn": "",
+    "client_cidrs": ["203.0.113.0/24"],
+    "vpc_id": "",
+    "vpc_cidr": "10.0.0.0/16",
+    "availability_zones": ["eu-west-2a", "eu-west-2b"],
+    "public_subnet_cidrs": ["10.0.0.0/24", "10.0.1.0/24"],
+    "private_subnet_cidrs": ["10.0.10.0/24", "10.0.11.0/24"],
+    "public_subnet_ids": [],
+    "private_subnet_ids": [],
+    "nat_mode": "single",
+    "db_engine_version": "15.7",
+    "db_instance_class": "db.t3.micro",
+    "db_allocated_storage": 20,
+    "db_max_allocated_storage": 100,
+    "db_backup_retention_days": 7,
+    "db_pool_size": 0,
+    "db_max_overflow": 0,
+    "db_name": "mlflow_db",
+    "db_username": "mlflow",
+    "database_port": 5432,
+    "admin_username": "admin",
+    "bucket": "fraud-models-test",
+    "artifact_prefix": "mlflow-artifacts",
 }
-EXISTING = {"vpc_id": "vpc-0123456789abcdef0", "public_subnet_ids": ["subnet-00000001", "subnet-00000002"],
-            "private_subnet_ids": ["subnet-00000003", "subnet-00000004"]}
+EXISTING = {
+    "vpc_id": "vpc-0123456789abcdef0",
+    "public_subnet_ids": ["subnet-00000001", "subnet-00000002"],
+    "private_subnet_ids": ["subnet-00000003", "subnet-00000004"],
+}
 
 
 def judge(**changes):
@@ -53,7 +83,9 @@ def test_an_existing_network_is_accepted():
 
 def test_nothing_given_is_nothing_refused():
     found = Findings()
-    assert check({}, found) == dict.fromkeys(["mlflow_workers", "db_pool_size", "db_max_overflow", "db_max_connections"])
+    assert check({}, found) == dict.fromkeys(
+        ["mlflow_workers", "db_pool_size", "db_max_overflow", "db_max_connections"]
+    )
     assert found.problems == found.warnings == []
 
 
@@ -87,20 +119,37 @@ BAD = [
     ({"mlflow_version": "3.17"}, "mlflow_version", "full MLflow version", "2.18.0, 3.17.2"),
     ({"mlflow_version": "3.99.0"}, "mlflow_version", "not supported", "2.18.0, 3.17.2"),
     ({"supported_versions": [], "mlflow_version": "three"}, "mlflow_version", "full MLflow version", "three numbers"),
-    ({"supported_versions": [f"3.{n}.0" for n in range(8)], "mlflow_version": "3.7.1"}, "mlflow_version", "not supported",
-     "nearest: 3.7.0"),
+    (
+        {"supported_versions": [f"3.{n}.0" for n in range(8)], "mlflow_version": "3.7.1"},
+        "mlflow_version",
+        "not supported",
+        "nearest: 3.7.0",
+    ),
     ({"db_engine_version": "15.7.1"}, "db_engine_version", "not a PostgreSQL version", '"15"'),
     ({"db_engine_version": 15.7}, "db_engine_version", "is not text", "quotes"),
     ({"task_cpu": 500}, "task_cpu", "not a CPU size", "256, 512"),
     ({"task_cpu": "many"}, "task_cpu", "not a whole number", "digits"),
     ({"task_memory": True}, "task_memory", "not a whole number", "digits"),
-    ({"task_cpu": 256, "task_memory": 4096}, "task_memory", "does not combine 256", "preflight_task_cpu to 512 or 1024 or 2048"),
+    (
+        {"task_cpu": 256, "task_memory": 4096},
+        "task_memory",
+        "does not combine 256",
+        "preflight_task_cpu to 512 or 1024 or 2048",
+    ),
     ({"task_cpu": 512, "task_memory": 1500}, "task_memory", "does not combine", "1024 or 2048 or 3072 or 4096 MiB"),
     ({"task_cpu": 8192, "task_memory": 16000}, "task_memory", "does not combine", "16384 to 61440 in steps of 4096"),
-    ({"mlflow_version": "3.17.2"}, "task_memory", "4 workers of MLflow 3.17.2 need about 1346 MiB, the task has 1024",
-     "raise it to 2048, or set preflight_mlflow_workers to 2"),
-    ({"mlflow_version": "3.17.2", "mlflow_workers": 0, "task_cpu": 256, "task_memory": 512}, "task_memory",
-     "1 worker of MLflow 3.17.2", "raise it to 1024"),
+    (
+        {"mlflow_version": "3.17.2"},
+        "task_memory",
+        "4 workers of MLflow 3.17.2 need about 1346 MiB, the task has 1024",
+        "raise it to 2048, or set preflight_mlflow_workers to 2",
+    ),
+    (
+        {"mlflow_version": "3.17.2", "mlflow_workers": 0, "task_cpu": 256, "task_memory": 512},
+        "task_memory",
+        "1 worker of MLflow 3.17.2",
+        "raise it to 1024",
+    ),
     ({"mlflow_workers": -1}, "mlflow_workers", "not a number of workers", "0 to have it chosen"),
     ({"mlflow_workers": 1000}, "task_memory", "1000 workers", "raise it to 122880"),
     ({"desired_count": 0}, "desired_count", "at least one task", "1 or more"),
@@ -119,13 +168,25 @@ BAD = [
     ({"vpc_cidr": "10.0.0.1/16"}, "vpc_cidr", "host bits set, the range is 10.0.0.0/16", "10.0.0.0/16"),
     ({"vpc_cidr": "10.0.0.0/8"}, "vpc_cidr", "is a /8", "another size"),
     ({"public_subnet_cidrs": ["10.0.0.0/28", "10.0.1.0/24"]}, "public_subnet_cidrs", "/16 to /27", "another size"),
-    ({"public_subnet_cidrs": ["10.1.0.0/24", "10.0.1.0/24"]}, "public_subnet_cidrs", "outside the VPC's range 10.0.0.0/16",
-     "preflight_vpc_cidr"),
-    ({"private_subnet_cidrs": ["10.0.1.0/25", "10.0.11.0/24"]}, "private_subnet_cidrs",
-     "overlaps 10.0.1.0/24 of preflight_public_subnet_cidrs", "own range"),
+    (
+        {"public_subnet_cidrs": ["10.1.0.0/24", "10.0.1.0/24"]},
+        "public_subnet_cidrs",
+        "outside the VPC's range 10.0.0.0/16",
+        "preflight_vpc_cidr",
+    ),
+    (
+        {"private_subnet_cidrs": ["10.0.1.0/25", "10.0.11.0/24"]},
+        "private_subnet_cidrs",
+        "overlaps 10.0.1.0/24 of preflight_public_subnet_cidrs",
+        "own range",
+    ),
     ({"public_subnet_cidrs": ["10.0.0.0/24"]}, "public_subnet_cidrs", "two zones", "two ranges"),
-    ({"private_subnet_cidrs": ["10.0.10.0/24", "10.0.11.0/24", "10.0.12.0/24"]}, "private_subnet_cidrs", "3 private and 2 public",
-     "as many as"),
+    (
+        {"private_subnet_cidrs": ["10.0.10.0/24", "10.0.11.0/24", "10.0.12.0/24"]},
+        "private_subnet_cidrs",
+        "3 private and 2 public",
+        "as many as",
+    ),
     ({"public_subnet_cidrs": "10.0.0.0/24"}, "public_subnet_cidrs", "not a list", "YAML list"),
     ({"availability_zones": ["eu-west-2a", "eu-west-2a"]}, "availability_zones", "twice", "once"),
     ({"availability_zones": ["eu-west-2a"]}, "availability_zones", "names 1 zones for 2", "one zone for each"),
@@ -137,8 +198,18 @@ BAD = [
     ({"nat_mode": "many"}, "nat_mode", "reach the internet", "single, per_zone, none"),
     ({"public_subnet_ids": ["subnet-00000001"]}, "public_subnet_ids", "without their VPC", "preflight_vpc_id"),
     ({**EXISTING, "vpc_id": "mine"}, "vpc_id", "not the id of a VPC", "vpc-0123456789abcdef0"),
-    ({**EXISTING, "public_subnet_ids": ["subnet-00000001"]}, "public_subnet_ids", "two subnets of each kind", "name the subnets"),
-    ({**EXISTING, "private_subnet_ids": ["a", "subnet-00000001"]}, "private_subnet_ids", "not the id of a subnet", "give ids"),
+    (
+        {**EXISTING, "public_subnet_ids": ["subnet-00000001"]},
+        "public_subnet_ids",
+        "two subnets of each kind",
+        "name the subnets",
+    ),
+    (
+        {**EXISTING, "private_subnet_ids": ["a", "subnet-00000001"]},
+        "private_subnet_ids",
+        "not the id of a subnet",
+        "give ids",
+    ),
 ]
 
 
@@ -173,7 +244,11 @@ WARNED = [
     ({"db_instance_class": "micro"}, "db_instance_class", "not known here"),
     ({"db_backup_retention_days": 0}, "db_backup_retention_days", "no backups"),
     ({"bucket": "a.b.c"}, "bucket", "breaks TLS"),
-    ({"desired_count": 5, "mlflow_workers": 4, "db_pool_size": 1}, "db_pool_size", "2 x 5 tasks x 4 workers x 2 stores x 1"),
+    (
+        {"desired_count": 5, "mlflow_workers": 4, "db_pool_size": 1},
+        "db_pool_size",
+        "2 x 5 tasks x 4 workers x 2 stores x 1",
+    ),
     ({"desired_count": 7}, "db_instance_class", "112 connections at least, and the database has about 70"),
 ]
 
@@ -186,7 +261,9 @@ def test_warnings_do_not_refuse(changes, variable, text):
 
 
 def test_no_warning_about_clients_with_tls_and_none_about_new_versions():
-    found, _derived = judge(client_cidrs=["0.0.0.0/0"], certificate_arn="arn:x", mlflow_version="3.17.2", mlflow_workers=2)
+    found, _derived = judge(
+        client_cidrs=["0.0.0.0/0"], certificate_arn="arn:x", mlflow_version="3.17.2", mlflow_workers=2
+    )
     assert found.warnings == []
 
 
@@ -195,9 +272,17 @@ def test_numbers_may_be_text():
     assert found.problems == [] and derived["mlflow_workers"] == 4
 
 
-@pytest.mark.parametrize(("version", "memory", "workers"), [
-    ("2.18.0", 1024, 3), ("3.17.2", 1024, 2), ("3.17.2", 2048, 4), ("2.18.0", 4096, 4), ("1.30.0", 1024, 3), ("4.0.0", 1024, 2),
-])
+@pytest.mark.parametrize(
+    ("version", "memory", "workers"),
+    [
+        ("2.18.0", 1024, 3),
+        ("3.17.2", 1024, 2),
+        ("3.17.2", 2048, 4),
+        ("2.18.0", 4096, 4),
+        ("1.30.0", 1024, 3),
+        ("4.0.0", 1024, 2),
+    ],
+)
 def test_workers_are_chosen_from_memory(version, memory, workers):
     found, derived = judge(mlflow_version=version, supported_versions=[], task_memory=memory, mlflow_workers=0)
     assert found.problems == [] and derived["mlflow_workers"] == workers
@@ -207,7 +292,11 @@ def test_workers_are_left_alone_without_memory_or_version():
     assert judge(task_memory=None)[1]["mlflow_workers"] == 4
     assert judge(mlflow_version=None, mlflow_workers=0)[1]["mlflow_workers"] is None
     assert judge(mlflow_workers=None)[1] == {
-        "mlflow_workers": None, "db_pool_size": None, "db_max_overflow": None, "db_max_connections": 80}
+        "mlflow_workers": None,
+        "db_pool_size": None,
+        "db_max_overflow": None,
+        "db_max_connections": 80,
+    }
 
 
 def test_a_given_pool_is_kept_where_nothing_can_be_said():
@@ -215,10 +304,20 @@ def test_a_given_pool_is_kept_where_nothing_can_be_said():
     assert (derived["db_pool_size"], derived["db_max_overflow"], derived["db_max_connections"]) == (7, 2, None)
 
 
-@pytest.mark.parametrize(("instance_class", "gib"), [
-    ("db.t3.micro", 1), ("db.t4g.medium", 4), ("db.t3.huge", None), ("db.m6i.large", 8), ("db.m7g.24xlarge", 384),
-    ("db.r6g.2xlarge", 64), ("db.r6g.micro", None), ("db.z1.large", None), ("t3.micro", None),
-])
+@pytest.mark.parametrize(
+    ("instance_class", "gib"),
+    [
+        ("db.t3.micro", 1),
+        ("db.t4g.medium", 4),
+        ("db.t3.huge", None),
+        ("db.m6i.large", 8),
+        ("db.m7g.24xlarge", 384),
+        ("db.r6g.2xlarge", 64),
+        ("db.r6g.micro", None),
+        ("db.z1.large", None),
+        ("t3.micro", None),
+    ],
+)
 def test_instance_memory(instance_class, gib):
     assert sizes.instance_memory(instance_class) == gib
 
@@ -274,9 +373,13 @@ def test_anything_else_is_refused_as_a_range_or_bucket_without_crashing(text):
         assert str(fault)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
-       st.sampled_from(sorted(REFERENCE)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    st.sampled_from(sorted(REFERENCE)),
+)
 def test_no_value_of_any_type_crashes_the_check(value, option):
     found, _derived = judge(**{option: value})
     assert all("\n" not in line for line in found.problems + found.warnings)

@@ -18,8 +18,10 @@ HERE = {"x-amz-bucket-region": "eu-west-2"}
 
 
 def refusal(status, code="", headers=None):
-    response = {"Error": {"Code": code or str(status), "Message": "text"},
-                "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers or {}}}
+    response = {
+        "Error": {"Code": code or str(status), "Message": "text"},
+        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers or {}},
+    }
     return ClientError(response, "Call")
 
 
@@ -31,8 +33,13 @@ class S3:
     """Answers each operation with what it was given; records calls."""
 
     def __init__(self, **answers):
-        self.answers = {"head_bucket": success(HERE), "list_objects_v2": success(), "put_object": refusal(404, "NoSuchKey"),
-                        "delete_object": success(), **answers}
+        self.answers = {
+            "head_bucket": success(HERE),
+            "list_objects_v2": success(),
+            "put_object": refusal(404, "NoSuchKey"),
+            "delete_object": success(),
+            **answers,
+        }
         self.calls = []
 
     def __getattr__(self, operation):
@@ -42,12 +49,16 @@ class S3:
             if isinstance(answer, Exception):
                 raise answer
             return answer
+
         return call
 
 
 def probe(s3, **options):
-    found = s3_bucket_probe.Probe(s3, "eu-west-2", {**OPTIONS, "must_exist": True, "variable_names": {},
-                                                    "variable_prefix": "preflight_", **options})
+    found = s3_bucket_probe.Probe(
+        s3,
+        "eu-west-2",
+        {**OPTIONS, "must_exist": True, "variable_names": {}, "variable_prefix": "preflight_", **options},
+    )
     found.run()
     return found
 
@@ -64,13 +75,33 @@ def test_a_usable_bucket(answer):
 
 CASES = [
     ({"head_bucket": refusal(404)}, {}, "there is no such bucket", "create it"),
-    ({"head_bucket": refusal(301, headers={"x-amz-bucket-region": "us-west-2"})}, {}, "the bucket is in us-west-2", "deploy to us-west-2"),
-    ({"head_bucket": success({"x-amz-bucket-region": "us-west-2"})}, {"must_exist": False}, "the bucket is in us-west-2", "deploy to"),
+    (
+        {"head_bucket": refusal(301, headers={"x-amz-bucket-region": "us-west-2"})},
+        {},
+        "the bucket is in us-west-2",
+        "deploy to us-west-2",
+    ),
+    (
+        {"head_bucket": success({"x-amz-bucket-region": "us-west-2"})},
+        {"must_exist": False},
+        "the bucket is in us-west-2",
+        "deploy to",
+    ),
     ({"head_bucket": refusal(403, headers=HERE)}, {}, "not accessible", "s3:ListBucket"),
     ({"head_bucket": refusal(403, headers=HERE)}, {"must_exist": False}, "the name is taken", "choose another name"),
     ({"head_bucket": refusal(400)}, {}, "HeadBucket answers 400", "S3 console"),
-    ({"list_objects_v2": refusal(403, "AccessDenied")}, {}, "listing s3://fraud-models-test/mlflow-artifacts/ is denied", "s3:ListBucket"),
-    ({"put_object": refusal(403, "AccessDenied")}, {"prefix": ""}, "writing to s3://fraud-models-test/ is denied", "s3:PutObject"),
+    (
+        {"list_objects_v2": refusal(403, "AccessDenied")},
+        {},
+        "listing s3://fraud-models-test/mlflow-artifacts/ is denied",
+        "s3:ListBucket",
+    ),
+    (
+        {"put_object": refusal(403, "AccessDenied")},
+        {"prefix": ""},
+        "writing to s3://fraud-models-test/ is denied",
+        "s3:PutObject",
+    ),
 ]
 
 
@@ -87,8 +118,10 @@ def test_a_free_name_is_fine_when_the_bucket_will_be_created():
     assert found.found.problems == [] and not found.exists and len(s3.calls) == 1
 
 
-@pytest.mark.parametrize(("operation", "action"), [
-    ("head_bucket", "s3:HeadBucket"), ("list_objects_v2", "s3:ListObjectsV2"), ("put_object", "s3:PutObject")])
+@pytest.mark.parametrize(
+    ("operation", "action"),
+    [("head_bucket", "s3:HeadBucket"), ("list_objects_v2", "s3:ListObjectsV2"), ("put_object", "s3:PutObject")],
+)
 def test_no_answer_is_a_problem_of_its_own(operation, action):
     error = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
     problems = probe(S3(**{operation: error})).found.problems

@@ -9,8 +9,13 @@ import pytest
 
 NAME = "net-test"
 ZONES = ["eu-west-2a", "eu-west-2b"]
-VARIABLES = {"network_name": NAME, "network_tags": {"team": "fraud"}, "network_availability_zones": ZONES,
-             "network_client_cidrs": ["203.0.113.0/24", "198.51.100.0/24"], "network_listener_ports": [80, 443]}
+VARIABLES = {
+    "network_name": NAME,
+    "network_tags": {"team": "fraud"},
+    "network_availability_zones": ZONES,
+    "network_client_cidrs": ["203.0.113.0/24", "198.51.100.0/24"],
+    "network_listener_ports": [80, 443],
+}
 OURS = {"mlflow-deployment": NAME, "managed-by": "mlops.mlflow_aws"}
 BY_TAG = [{"Name": "tag:mlflow-deployment", "Values": [NAME]}]
 BOTH = ("main", "wait")
@@ -34,10 +39,14 @@ def everything(ec2):
         "vpcs": ec2.describe_vpcs(Filters=BY_TAG)["Vpcs"],
         "subnets": ec2.describe_subnets(Filters=BY_TAG)["Subnets"],
         "internet_gateways": ec2.describe_internet_gateways(Filters=BY_TAG)["InternetGateways"],
-        "nat_gateways": [nat for nat in ec2.describe_nat_gateways(Filter=BY_TAG)["NatGateways"] if nat["State"] != "deleted"],
+        "nat_gateways": [
+            nat for nat in ec2.describe_nat_gateways(Filter=BY_TAG)["NatGateways"] if nat["State"] != "deleted"
+        ],
         "addresses": ec2.describe_addresses(Filters=BY_TAG)["Addresses"],
         "route_tables": ec2.describe_route_tables(Filters=BY_TAG)["RouteTables"],
-        "endpoints": [one for one in ec2.describe_vpc_endpoints(Filters=BY_TAG)["VpcEndpoints"] if one["State"] != "deleted"],
+        "endpoints": [
+            one for one in ec2.describe_vpc_endpoints(Filters=BY_TAG)["VpcEndpoints"] if one["State"] != "deleted"
+        ],
         "groups": ec2.describe_security_groups(Filters=BY_TAG)["SecurityGroups"],
     }
 
@@ -46,8 +55,16 @@ def counts(ec2):
     return {kind: len(found) for kind, found in everything(ec2).items()}
 
 
-WHOLE = {"vpcs": 1, "subnets": 4, "internet_gateways": 1, "nat_gateways": 1, "addresses": 1, "route_tables": 3, "endpoints": 1,
-         "groups": 4}
+WHOLE = {
+    "vpcs": 1,
+    "subnets": 4,
+    "internet_gateways": 1,
+    "nat_gateways": 1,
+    "addresses": 1,
+    "route_tables": 3,
+    "endpoints": 1,
+    "groups": 4,
+}
 NONE = dict.fromkeys(WHOLE, 0)
 
 
@@ -90,6 +107,12 @@ def test_the_quartet_and_what_it_makes(run_role, ec2):
     assert not any(again.outputs.values())
 
 
+def test_subnets_without_zones_are_refused(run_role):
+    refused = run_role("network", {**VARIABLES, "network_availability_zones": []})
+    assert refused.rc != 0 and refused.writes == []
+    assert "name as many zones as there are ranges" in refused.stdout
+
+
 def check_tags(found):
     for kind, resources in found.items():
         for resource in resources:
@@ -120,8 +143,10 @@ def check_routes(ec2, outputs):
         (default,) = [route for route in table["Routes"] if route.get("DestinationCidrBlock") == "0.0.0.0/0"]
         for association in table["Associations"]:
             served[association["SubnetId"]] = default.get("NatGatewayId") or default["GatewayId"]
-    assert served == {**dict.fromkeys(outputs["public_subnet_ids"], outputs["internet_gateway_id"]),
-                      **dict.fromkeys(outputs["private_subnet_ids"], outputs["nat_gateway_ids"][0])}
+    assert served == {
+        **dict.fromkeys(outputs["public_subnet_ids"], outputs["internet_gateway_id"]),
+        **dict.fromkeys(outputs["private_subnet_ids"], outputs["nat_gateway_ids"][0]),
+    }
     (endpoint,) = ec2.describe_vpc_endpoints(VpcEndpointIds=[outputs["s3_endpoint_id"]])["VpcEndpoints"]
     assert endpoint["ServiceName"] == "com.amazonaws.eu-west-2.s3" and len(endpoint["RouteTableIds"]) == 2
 
@@ -130,7 +155,12 @@ def check_routes(ec2, outputs):
 def test_the_nat_mode_can_be_changed(run_role, ec2):
     per_zone = run_role("network", {**VARIABLES, "network_nat_mode": "per_zone"}, BOTH)
     assert per_zone.rc == 0 and len(per_zone.outputs["nat_gateway_ids"]) == 2, per_zone.stdout
-    ways = {route["NatGatewayId"] for table in everything(ec2)["route_tables"] for route in table["Routes"] if "NatGatewayId" in route}
+    ways = {
+        route["NatGatewayId"]
+        for table in everything(ec2)["route_tables"]
+        for route in table["Routes"]
+        if "NatGatewayId" in route
+    }
     assert ways == set(per_zone.outputs["nat_gateway_ids"])
 
     none = run_role("network", {**VARIABLES, "network_nat_mode": "none"}, BOTH)
@@ -171,15 +201,27 @@ def test_an_interrupted_run_is_completed_and_a_half_gone_network_removed(run_rol
 
 def test_an_existing_vpc_gets_security_groups_only(run_role, ec2):
     vpc_id = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
-    ids = [ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.9.{number}.0/24", AvailabilityZone=ZONES[number % 2])["Subnet"]["SubnetId"]
-           for number in range(4)]
-    variables = {"network_name": NAME, "network_vpc_id": vpc_id, "network_public_subnet_ids": ids[:2],
-                 "network_private_subnet_ids": ids[2:]}
+    ids = [
+        ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.9.{number}.0/24", AvailabilityZone=ZONES[number % 2])["Subnet"][
+            "SubnetId"
+        ]
+        for number in range(4)
+    ]
+    variables = {
+        "network_name": NAME,
+        "network_vpc_id": vpc_id,
+        "network_public_subnet_ids": ids[:2],
+        "network_private_subnet_ids": ids[2:],
+    }
     made = run_role("network", variables, BOTH)
     assert made.rc == 0 and {call.split(":")[0] for call in made.writes} == {"ec2"}, made.stdout
     assert {call for call in made.writes if "SecurityGroup" not in call and "Tags" not in call} == set()
     assert counts(ec2) == {**NONE, "groups": 3}
-    assert (made.outputs["vpc_id"], made.outputs["public_subnet_ids"], made.outputs["private_subnet_ids"]) == (vpc_id, ids[:2], ids[2:])
+    assert (made.outputs["vpc_id"], made.outputs["public_subnet_ids"], made.outputs["private_subnet_ids"]) == (
+        vpc_id,
+        ids[:2],
+        ids[2:],
+    )
     again = run_role("network", variables, BOTH)
     assert (again.changed, again.writes) == (0, []), again.stdout
     removed = run_role("network", variables, "absent")

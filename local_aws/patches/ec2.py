@@ -1,0 +1,128 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""moto's EC2, with NAT gateways that take their time and deletions that mind what depends on them.
+
+The API: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from moto.ec2 import models
+from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
+from moto.ec2.models.nat_gateways import NatGatewayBackend
+from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE
+
+from ..runtime import Runtime
+from . import replace
+
+BACKEND = models.EC2Backend
+# CreateTags, ResourceType: what AWS calls them; moto has names of its own, under which no module finds its tags again.
+RESOURCE_TYPES = {"nat": "natgateway", "eipalloc": "elastic-ip"}
+
+
+def apply(runtime: Runtime) -> None:
+    for prefix, name in RESOURCE_TYPES.items():
+        if prefix not in EC2_PREFIX_TO_RESOURCE:
+            raise AttributeError(f"moto has no resource type for {prefix} any more: the patch for it must be looked at")
+        EC2_PREFIX_TO_RESOURCE[prefix] = name
+    _patch_nat_gateways(runtime)
+    _patch_deletions()
+
+
+class NatGatewayNotFound(EC2ClientError):
+    def __init__(self, identifier: str) -> None:
+        super().__init__("NatGatewayNotFound", f"The Nat Gateway {identifier} was not found")
+
+
+def _patch_nat_gateways(runtime: Runtime) -> None:
+    plain_create, plain_describe = NatGatewayBackend.create_nat_gateway, NatGatewayBackend.describe_nat_gateways
+
+    def later(seconds: float, gateway: Any, state: str, then: Any = None) -> None:
+        def work() -> None:
+            runtime.stopping.wait(seconds)
+            gateway.state = state
+            if then:
+                then()
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def create(self: Any, *arguments: Any, **more: Any) -> Any:
+        gateway = plain_create(self, *arguments, **more)
+        gateway.state = "pending"
+        later(runtime.latency.duration("nat_create"), gateway, "available")
+        return gateway
+
+    def describe(self: Any, filters: Any, nat_gateway_ids: list[str] | None) -> list[Any]:
+        found = plain_describe(self, filters, nat_gateway_ids)
+        for name, values in (filters or {}).items():
+            if name.startswith("tag:"):
+                found = [one for one in found if one.get_filter_value(name) in values]
+        missing = set(nat_gateway_ids or []) - set(self.nat_gateways)
+        if missing:
+            raise NatGatewayNotFound(missing.pop())
+        return found
+
+    def delete(self: Any, nat_gateway_id: str) -> Any:
+        gateway = self.nat_gateways.get(nat_gateway_id)
+        if gateway is None:
+            raise NatGatewayNotFound(nat_gateway_id)
+        if gateway.state in ("deleting", "deleted"):
+            return gateway
+        gateway.state = "deleting"
+
+        def release() -> None:
+            # The address belongs to the gateway until it is gone (DeleteNatGateway).
+            for address in gateway.address_set:
+                if address.get("associationId"):
+                    self.disassociate_address(association_id=address["associationId"])
+            self.enis.pop(gateway._eni.id, None)
+
+        later(runtime.latency.duration("nat_delete"), gateway, "deleted", release)
+        return gateway
+
+    replace(NatGatewayBackend, "create_nat_gateway", create)
+    replace(NatGatewayBackend, "describe_nat_gateways", describe, ("self", "filters", "nat_gateway_ids"))
+    replace(NatGatewayBackend, "delete_nat_gateway", delete, ("self", "nat_gateway_id"))
+
+
+def _patch_deletions() -> None:
+    plain_subnet, plain_group, plain_detach = BACKEND.delete_subnet, BACKEND._delete_security_group, BACKEND.detach_internet_gateway
+    plain_vpc = BACKEND.delete_vpc
+
+    def delete_subnet(self: Any, subnet_id: str) -> Any:
+        if any(eni.subnet.id == subnet_id for eni in self.enis.values()):
+            raise DependencyViolationError(f"The subnet '{subnet_id}' has dependencies and cannot be deleted.")
+        return plain_subnet(self, subnet_id)
+
+    def delete_group(self: Any, vpc_id: str | None, group_id: str) -> Any:
+        groups = [group for in_vpc in self.groups.values() for group in in_vpc.values() if group.id != group_id]
+        rules = [rule for group in groups for rule in [*group.ingress_rules, *group.egress_rules]]
+        named = any(rule.source_group.get("GroupId") == group_id for rule in rules)
+        worn = any(group_id in [one.id for one in eni.group_set] for eni in self.enis.values())
+        if named or worn:
+            raise DependencyViolationError(f"resource {group_id} has a dependent object")
+        return plain_group(self, vpc_id, group_id)
+
+    def detach(self: Any, internet_gateway_id: str, vpc_id: str) -> Any:
+        in_use = ("pending", "available", "deleting")
+        if any(one.vpc_id == vpc_id and one.state in in_use for one in self.nat_gateways.values()):
+            raise DependencyViolationError(
+                f"Network {vpc_id} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway."
+            )
+        return plain_detach(self, internet_gateway_id, vpc_id)
+
+    def delete_vpc(self: Any, vpc_id: str) -> Any:
+        attached = any(one.vpc and one.vpc.id == vpc_id for one in self.internet_gateways.values())
+        groups = [one for one in self.groups.get(vpc_id, {}).values() if one.name != "default"]
+        if attached or groups:
+            raise DependencyViolationError(f"The vpc '{vpc_id}' has dependencies and cannot be deleted.")
+        return plain_vpc(self, vpc_id)
+
+    replace(BACKEND, "delete_subnet", delete_subnet, ("self", "subnet_id"))
+    replace(BACKEND, "_delete_security_group", delete_group, ("self", "vpc_id", "group_id"))
+    replace(BACKEND, "detach_internet_gateway", detach, ("self", "internet_gateway_id", "vpc_id"))
+    replace(BACKEND, "delete_vpc", delete_vpc, ("self", "vpc_id"))

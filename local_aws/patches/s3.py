@@ -1,0 +1,71 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""moto's S3, whose bucket policies mind their conditions.
+
+moto ignores Condition, so that a policy which demands TLS denies everything. Here what is understood is judged, and a policy with a
+condition that is not understood is refused. https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from moto.iam.access_control import IAMPolicy
+from moto.s3 import models
+from moto.s3.exceptions import S3ClientError
+
+from ..runtime import Runtime
+from . import replace
+
+# Requests never leave this machine, which counts as the newest TLS.
+FACTS = {"aws:securetransport": "true", "s3:tlsversion": "1.3"}
+OPERATORS = {
+    "bool": lambda fact, wanted: fact == wanted.lower(),
+    "numericlessthan": lambda fact, wanted: float(fact) < float(wanted),
+    "numericgreaterthanequals": lambda fact, wanted: float(fact) >= float(wanted),
+}
+
+
+class NotUnderstood(S3ClientError):
+    code = 400
+
+    def __init__(self, condition: str) -> None:
+        super().__init__("MalformedPolicy", f"The local AWS cannot judge the policy condition {condition}.")
+
+
+def apply(_runtime: Runtime) -> None:
+    plain_put, plain_permission = models.S3Backend.put_bucket_policy, models.FakeBucket.get_permission
+
+    def put(self: Any, bucket_name: str, policy: bytes) -> Any:
+        for statement in statements(policy):
+            holds(statement)
+        return plain_put(self, bucket_name, policy)
+
+    def permission(self: Any, action: str, resource: str) -> Any:
+        if self.policy is None:
+            return plain_permission(self, action, resource)
+        met = {**json.loads(self.policy), "Statement": [one for one in statements(self.policy) if holds(one)]}
+        return IAMPolicy(json.dumps(met)).is_action_permitted(action, resource)
+
+    replace(models.S3Backend, "put_bucket_policy", put, ("self", "bucket_name", "policy"))
+    replace(models.FakeBucket, "get_permission", permission, ("self", "action", "resource"))
+
+
+def statements(policy: bytes | str) -> list[dict[str, Any]]:
+    found = json.loads(policy).get("Statement", [])
+    return found if isinstance(found, list) else [found]
+
+
+def holds(statement: dict[str, Any]) -> bool:
+    """Whether every condition of a statement is met; NotUnderstood for one that cannot be judged."""
+    results = []
+    for operator, keys in statement.get("Condition", {}).items():
+        for key, values in keys.items():
+            fact, judge = FACTS.get(key.lower()), OPERATORS.get(operator.lower())
+            if fact is None or judge is None:
+                raise NotUnderstood(f"{operator} {key}")
+            wanted = values if isinstance(values, list) else [values]
+            results.append(any(judge(fact, str(one)) for one in wanted))
+    return all(results)

@@ -1,0 +1,80 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finding and awaiting an RDS instance. boto3's own waiters ask each 30 s and give no reason."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
+from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import rds_rules
+
+MAX_POLL_SECONDS = 5.0
+LAST_EVENTS = 3
+EVENT_MINUTES = 24 * 60
+
+
+def connect(module: t.Any, service: str = "rds") -> t.Any:
+    return module.client(service, retry_decorator=AWSRetry.jittered_backoff(retries=8))
+
+
+def describe_instance(rds: t.Any, identifier: str) -> dict | None:
+    """One instance as DescribeDBInstances has it, or None."""
+    try:
+        return rds.describe_db_instances(DBInstanceIdentifier=identifier, aws_retry=True)["DBInstances"][0]
+    except is_boto3_error_code(["DBInstanceNotFound", "DBInstanceNotFoundFault"]):
+        return None
+
+
+def status_of(instance: dict | None) -> str:
+    return instance["DBInstanceStatus"] if instance else "absent"
+
+
+def last_events(rds: t.Any, identifier: str) -> str:
+    """What RDS said last about the instance, as the end of a sentence; empty if it said nothing."""
+    events = rds.describe_events(
+        SourceIdentifier=identifier, SourceType="db-instance", Duration=EVENT_MINUTES, aws_retry=True
+    )["Events"]
+    told = "; ".join(event["Message"].strip().rstrip(".") for event in events[-LAST_EVENTS:])
+    return f" (its last events: {told})" if told else ""
+
+
+def await_status(
+    rds: t.Any, identifier: str, timeout: float, done: t.Callable[[str], bool], waiting_for: str
+) -> dict | None:
+    """The instance once `done(status)`, None once it is absent; ValueError with the reason when that cannot be or takes too long."""
+    deadline, pause = time.monotonic() + timeout, 1.0
+    while True:
+        instance = describe_instance(rds, identifier)
+        status = status_of(instance)
+        if done(status):
+            return instance
+        if status in rds_rules.STUCK and waiting_for != "gone":
+            raise ValueError(
+                f"Database {identifier}: its status is {status}: {rds_rules.STUCK[status]}{last_events(rds, identifier)}"
+            )
+        if time.monotonic() + pause > deadline:
+            raise ValueError(
+                f"Database {identifier}: it is not {waiting_for} but {status} after {timeout:.0f} s;"
+                f" run again or raise rds_wait_timeout{last_events(rds, identifier)}"
+            )
+        time.sleep(pause)
+        pause = min(pause * 1.5, MAX_POLL_SECONDS)
+
+
+def await_usable(rds: t.Any, identifier: str, timeout: float) -> dict:
+    """The instance once it answers; ValueError also when it is absent or on its way out."""
+
+    def done(status: str) -> bool:
+        if status in ("absent", "deleting"):
+            raise ValueError(f"Database {identifier}: it is {status}, so it will not become available; deploy it again")
+        return status in rds_rules.USABLE
+
+    return await_status(rds, identifier, timeout, done, "available") or {}
+
+
+def await_absent(rds: t.Any, identifier: str, timeout: float) -> None:
+    await_status(rds, identifier, timeout, lambda status: status == "absent", "gone")

@@ -1,0 +1,322 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A PostgreSQL instance, its subnet group and its parameter group: what there is, and what is to be done about it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import typing as t
+
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
+from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
+    ansible_dict_to_boto3_tag_list,
+    boto3_tag_list_to_ansible_dict,
+)
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, rds_client, rds_rules
+
+# The error codes of RDS, with and without the ending that its API and its documentation disagree about.
+NO_SUBNET_GROUP = ["DBSubnetGroupNotFoundFault", "DBSubnetGroupNotFound"]
+NO_PARAMETER_GROUP = ["DBParameterGroupNotFound", "DBParameterGroupNotFoundFault"]
+# RDS takes 20 parameters a call.
+PARAMETERS_PER_CALL = 20
+
+
+class Database:
+    """`params` are the options of M(mlops.mlflow_aws.rds_postgres); tags and parameters are text already."""
+
+    def __init__(self, rds: t.Any, secrets: t.Any, params: dict[str, t.Any], region: str, check_mode: bool) -> None:
+        self.rds = rds
+        self.secrets = secrets
+        self.params = params
+        self.region = region
+        self.check_mode = check_mode
+        self.name: str = params["db_instance_identifier"]
+        self.instance: dict | None = None
+        self.subnet_group: dict | None = None
+        self.parameter_group: dict | None = None
+        self.parameters: dict[str, str] = {}
+        self.final_snapshot_id: str | None = None
+        # ARN -> tags
+        self.tags: dict[str, dict[str, str]] = {}
+
+    def find(self) -> None:
+        """Read what there is; ValueError if some of it is not ours."""
+        self.instance = rds_client.describe_instance(self.rds, self.name)
+        if self.instance:
+            tags = boto3_tag_list_to_ansible_dict(self.instance.get("TagList", []))
+            self._know_owner("Database", self.instance["DBInstanceArn"], tags)
+        try:
+            answer = self.rds.describe_db_subnet_groups(DBSubnetGroupName=self.name, aws_retry=True)
+            self.subnet_group = answer["DBSubnetGroups"][0]
+            self._read_owner("DB subnet group", self.subnet_group["DBSubnetGroupArn"])
+        except is_boto3_error_code(NO_SUBNET_GROUP):
+            pass
+        try:
+            answer = self.rds.describe_db_parameter_groups(DBParameterGroupName=self.name, aws_retry=True)
+            self.parameter_group = answer["DBParameterGroups"][0]
+            self._read_owner("DB parameter group", self.parameter_group["DBParameterGroupArn"])
+        except is_boto3_error_code(NO_PARAMETER_GROUP):
+            pass
+
+    def _read_owner(self, kind: str, arn: str) -> None:
+        answer = self.rds.list_tags_for_resource(ResourceName=arn, aws_retry=True)
+        self._know_owner(kind, arn, boto3_tag_list_to_ansible_dict(answer["TagList"]))
+
+    def _know_owner(self, kind: str, arn: str, tags: dict[str, str]) -> None:
+        owner_tags = self.params["owner_tags"]
+        if not aws_changes.carries(tags, owner_tags):
+            remedy = "choose another deployment name, or remove it by hand"
+            raise ValueError(aws_changes.not_ours(f"{kind} {self.name}", owner_tags, remedy))
+        self.tags[arn] = tags
+
+    @property
+    def _boto3_tags(self) -> list[dict[str, str]]:
+        return ansible_dict_to_boto3_tag_list(self.params["tags"])
+
+    # --- present ---------------------------------------------------------------------------------------------------
+
+    def plan_present(self) -> aws_changes.Changes:
+        """What to do, in order; waits first (but not in check mode) until RDS takes changes."""
+        self._settle()
+        changes = aws_changes.Changes()
+        self._plan_subnet_group(changes)
+        self._plan_parameter_group(changes)
+        if self.instance is None:
+            changes.want("instance", "absent", "present", self._create_instance)
+        elif rds_client.status_of(self.instance) != "creating":
+            self._plan_modifications(changes)
+        for arn, tags in self.tags.items():
+            kind = arn.split(":")[5]
+            changes.want_tags(f"tags of {kind} {self.name}", tags, self.params["tags"], self._tag(arn), self._untag(arn))
+        return changes
+
+    def _settle(self) -> None:
+        """A deletion under way is awaited and the instance made anew; other work of RDS is awaited, except creation."""
+        status = rds_client.status_of(self.instance)
+        if status == "deleting":
+            if not self.check_mode:
+                rds_client.await_absent(self.rds, self.name, self.params["wait_timeout"])
+            self.tags.pop(self.instance["DBInstanceArn"])
+            self.instance = None
+        elif status not in {"absent", "creating", "storage-full"} | rds_rules.USABLE and not self.check_mode:
+            self.instance = rds_client.await_usable(self.rds, self.name, self.params["wait_timeout"])
+
+    def _plan_subnet_group(self, changes: aws_changes.Changes) -> None:
+        wanted = sorted(self.params["subnet_ids"])
+        group = {"DBSubnetGroupName": self.name, "SubnetIds": wanted, "aws_retry": True}
+        description = f"Subnets of {self.name}"
+        if self.subnet_group is None:
+            changes.want(
+                "subnet_ids", None, wanted,
+                lambda: self.rds.create_db_subnet_group(
+                    DBSubnetGroupDescription=description, Tags=self._boto3_tags, **group
+                ),
+            )  # fmt: skip
+        else:
+            current = sorted(one["SubnetIdentifier"] for one in self.subnet_group["Subnets"])
+            changes.want("subnet_ids", current, wanted, lambda: self.rds.modify_db_subnet_group(**group))
+
+    def _plan_parameter_group(self, changes: aws_changes.Changes) -> None:
+        version = self.instance["EngineVersion"] if self.instance else self.params["engine_version"]
+        family = rds_rules.family(version)
+        if self.parameter_group and self.parameter_group["DBParameterGroupFamily"] != family:
+            if self.instance:
+                raise ValueError(
+                    f"DB parameter group {self.name}: it is for {self.parameter_group['DBParameterGroupFamily']}, the"
+                    f" database has {version}; remove the group by hand, or correct rds_engine_version"
+                )
+            # Left by a deployment of another major version whose database is gone: nothing uses it.
+            old = self.parameter_group
+            changes.want("old parameter_group", old["DBParameterGroupFamily"], None, self._delete_parameter_group)
+            self.tags.pop(old["DBParameterGroupArn"])
+            self.parameter_group = None
+        if self.parameter_group is None:
+            changes.want("parameter_group", None, family, lambda: self._create_parameter_group(family))
+        else:
+            self.parameters = self._read_parameters()
+        current = {name: self.parameters.get(name) for name in self.params["parameters"]}
+        changes.want("parameters", current, self.params["parameters"], self._set_parameters)
+
+    def _create_parameter_group(self, family: str) -> None:
+        self.rds.create_db_parameter_group(
+            DBParameterGroupName=self.name,
+            DBParameterGroupFamily=family,
+            Description=f"Parameters of {self.name}",
+            Tags=self._boto3_tags,
+            aws_retry=True,
+        )
+
+    def _all_parameters(self, **which: str) -> list[dict]:
+        found: list[dict] = []
+        while True:
+            page = self.rds.describe_db_parameters(DBParameterGroupName=self.name, aws_retry=True, **which)
+            found += page["Parameters"]
+            if not page.get("Marker"):
+                return found
+            which["Marker"] = page["Marker"]
+
+    def _read_parameters(self) -> dict[str, str]:
+        """The parameters that somebody set, by name."""
+        return {one["ParameterName"]: one["ParameterValue"] for one in self._all_parameters(Source="user")}
+
+    def _set_parameters(self) -> None:
+        wanted = {name: value for name, value in self.params["parameters"].items() if self.parameters.get(name) != value}
+        # A new instance starts with them; a running one takes dynamic ones at once and the others at its next restart.
+        kinds = {one["ParameterName"]: one.get("ApplyType") for one in self._all_parameters()} if self.instance else {}
+        items = [
+            {
+                "ParameterName": name,
+                "ParameterValue": value,
+                "ApplyMethod": "immediate" if kinds.get(name) == "dynamic" else "pending-reboot",
+            }
+            for name, value in sorted(wanted.items())
+        ]
+        for start in range(0, len(items), PARAMETERS_PER_CALL):
+            self.rds.modify_db_parameter_group(
+                DBParameterGroupName=self.name,
+                Parameters=items[start : start + PARAMETERS_PER_CALL],
+                aws_retry=True,
+            )
+
+    def _wanted(self) -> dict[str, t.Any]:
+        params = self.params
+        return {
+            "DBInstanceClass": params["instance_class"],
+            "MultiAZ": params["multi_az"],
+            "BackupRetentionPeriod": params["backup_retention_days"],
+            "DeletionProtection": params["deletion_protection"],
+            "AutoMinorVersionUpgrade": params["auto_minor_version_upgrade"],
+            "CopyTagsToSnapshot": True,
+            "PubliclyAccessible": False,
+            "StorageType": "gp3",
+            "PerformanceInsightsEnabled": params["performance_insights"],
+            "CACertificateIdentifier": params["ca_certificate_identifier"] or None,
+            "PreferredBackupWindow": params["backup_window"] or None,
+            "PreferredMaintenanceWindow": params["maintenance_window"] or None,
+            "EngineVersion": params["engine_version"],
+            "AllocatedStorage": params["allocated_storage"],
+            "MaxAllocatedStorage": params["max_allocated_storage"],
+            "VpcSecurityGroupIds": params["security_group_ids"],
+            "DBParameterGroupName": self.name,
+        }
+
+    def _plan_modifications(self, changes: aws_changes.Changes) -> None:
+        if self.instance.get("DBName") != self.params["database_name"]:
+            raise ValueError(
+                f"database_name = {self.params['database_name']}: the instance was made with {self.instance.get('DBName')},"
+                " and RDS does not rename databases; set it back"
+            )
+        change, before = rds_rules.modifications(self.instance, self._wanted())
+        changes.want("instance", before, change, lambda: self._modify(change))
+
+    def _modify(self, change: dict[str, t.Any]) -> None:
+        self.rds.modify_db_instance(
+            DBInstanceIdentifier=self.name, ApplyImmediately=True, aws_retry=True, **change
+        )  # fmt: skip
+
+    def _offered_versions(self) -> list[str]:
+        wanted = self.params["engine_version"]
+        pages = self.rds.get_paginator("describe_db_engine_versions").paginate(
+            Engine=rds_rules.ENGINE, EngineVersion=wanted
+        )
+        return [one["EngineVersion"] for page in pages for one in page["DBEngineVersions"]]
+
+    def _create_instance(self) -> None:
+        wanted = {name: value for name, value in self._wanted().items() if value is not None}
+        wanted["EnablePerformanceInsights"] = wanted.pop("PerformanceInsightsEnabled")
+        if wanted["MaxAllocatedStorage"] <= wanted["AllocatedStorage"]:
+            del wanted["MaxAllocatedStorage"]
+        if "." not in wanted["EngineVersion"]:
+            wanted["EngineVersion"] = rds_rules.newest(self._offered_versions(), wanted["EngineVersion"], self.region)
+        username, password = self._master_user()
+        self.rds.create_db_instance(
+            DBInstanceIdentifier=self.name,
+            Engine=rds_rules.ENGINE,
+            DBName=self.params["database_name"],
+            MasterUsername=username,
+            MasterUserPassword=password,
+            Port=self.params["port"],
+            DBSubnetGroupName=self.name,
+            StorageEncrypted=True,
+            Tags=self._boto3_tags,
+            aws_retry=True,
+            **wanted,
+        )
+
+    def _master_user(self) -> tuple[str, str]:
+        secret_id = self.params["master_secret_id"]
+        if not secret_id:
+            raise ValueError("master_secret_id: not given, but needed to make the instance; name a JSON secret")
+        text = self.secrets.get_secret_value(SecretId=secret_id, aws_retry=True).get("SecretString")
+        try:
+            user = json.loads(text or "")
+            return user["username"], user["password"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(
+                f"master_secret_id = {secret_id}: the secret is not JSON with username and password; name one that is"
+            ) from None
+
+    def _tag(self, arn: str) -> t.Callable[[dict[str, str]], t.Any]:
+        return lambda tags: self.rds.add_tags_to_resource(
+            ResourceName=arn, Tags=ansible_dict_to_boto3_tag_list(tags), aws_retry=True
+        )
+
+    def _untag(self, arn: str) -> t.Callable[[list[str]], t.Any]:
+        return lambda keys: self.rds.remove_tags_from_resource(ResourceName=arn, TagKeys=keys, aws_retry=True)
+
+    # --- absent ----------------------------------------------------------------------------------------------------
+
+    def plan_absent(self) -> aws_changes.Changes:
+        changes = aws_changes.Changes()
+        if self.instance:
+            self._check_deletion(self.instance)
+            changes.want("instance", "present", "absent", self._delete_instance)
+        if self.subnet_group:
+            changes.want("subnet_group", "present", "absent", self._delete_subnet_group)
+        if self.parameter_group:
+            changes.want("parameter_group", "present", "absent", self._delete_parameter_group)
+        return changes
+
+    def _check_deletion(self, instance: dict) -> None:
+        status = instance["DBInstanceStatus"]
+        if status == "deleting":
+            return
+        if instance.get("DeletionProtection") and not self.params["delete_protected"]:
+            raise ValueError(
+                f"Database {self.name}: its deletion protection is on; say rds_delete_protected=true to lift it and delete"
+            )
+        if self.params["final_snapshot"] and status in rds_rules.WITHOUT_SNAPSHOT:
+            raise ValueError(
+                f"Database {self.name}: RDS makes no final snapshot of a database that is {status};"
+                " set rds_final_snapshot to false to delete it without one"
+            )
+
+    def _delete_instance(self) -> None:
+        timeout = self.params["wait_timeout"]
+        if self.instance["DBInstanceStatus"] != "deleting":
+            keep: dict[str, t.Any] = {"SkipFinalSnapshot": True}
+            if self.params["final_snapshot"]:
+                # RDS takes a snapshot only of an instance that it has finished making.
+                if self.instance["DBInstanceStatus"] not in rds_rules.USABLE | {"stopped", "storage-full"}:
+                    rds_client.await_usable(self.rds, self.name, timeout)
+                now = datetime.datetime.now(datetime.timezone.utc)
+                self.final_snapshot_id = f"{self.name}-final-{now:%Y%m%d-%H%M%S}"
+                keep = {"SkipFinalSnapshot": False, "FinalDBSnapshotIdentifier": self.final_snapshot_id}
+            if self.instance.get("DeletionProtection"):
+                self._modify({"DeletionProtection": False})
+            self.rds.delete_db_instance(DBInstanceIdentifier=self.name, aws_retry=True, **keep)
+        rds_client.await_absent(self.rds, self.name, timeout)
+
+    def _delete_subnet_group(self) -> None:
+        try:
+            self.rds.delete_db_subnet_group(DBSubnetGroupName=self.name, aws_retry=True)
+        except is_boto3_error_code(NO_SUBNET_GROUP):
+            pass
+
+    def _delete_parameter_group(self) -> None:
+        try:
+            self.rds.delete_db_parameter_group(DBParameterGroupName=self.name, aws_retry=True)
+        except is_boto3_error_code(NO_PARAMETER_GROUP):
+            pass

@@ -1,0 +1,178 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decisions about an RDS instance for PostgreSQL, as pure functions over the API's own dictionaries.
+
+Refusals are ValueErrors of one line that name the option of M(mlops.mlflow_aws.rds_postgres).
+"""
+
+from __future__ import annotations
+
+import math
+import typing as t
+
+ENGINE = "postgres"
+# The database answers in these; RDS goes on working at it. See "Viewing DB instance status" in the RDS user guide.
+USABLE = {
+    "available", "backing-up", "configuring-enhanced-monitoring", "configuring-log-exports", "maintenance",
+    "storage-config-upgrade", "storage-initialization", "storage-optimization",
+}  # fmt: skip
+# RDS does not leave these by itself.
+STUCK = {
+    "failed": "RDS could not make it and cannot repair it; destroy it without a final snapshot and deploy again",
+    "incompatible-create": "RDS could not make it; destroy it without a final snapshot and deploy again",
+    "incompatible-network": "its subnets have no free address or do not fit; see to the subnets, then reboot it",
+    "incompatible-option-group": "its option group does not fit; correct the group, then reboot it",
+    "incompatible-parameters": "a parameter does not fit its class or version; correct rds_parameters, then reboot it",
+    "incompatible-restore": "it cannot be restored to this point; restore it to another one",
+    "inaccessible-encryption-credentials": "its KMS key is gone or denied; enable the key again",
+    "inaccessible-encryption-credentials-recoverable": "its KMS key is disabled or denied; enable it, then start it",
+    "insufficient-capacity": "the zones have no such instance left; choose another instance class or try later",
+    "restore-error": "the restore failed; look at its events",
+    "stopped": "somebody stopped it; start it and run again",
+    "storage-full": "its storage is full; raise rds_allocated_storage",
+}
+# Only these can be deleted, but not with a final snapshot (DeleteDBInstance, SkipFinalSnapshot).
+WITHOUT_SNAPSHOT = {"failed", "incompatible-create", "incompatible-network", "incompatible-restore"}
+
+# Attribute of DescribeDBInstances -> argument of ModifyDBInstance, where wanted and current value compare as they are.
+SAME_VALUE = {
+    "DBInstanceClass": "DBInstanceClass",
+    "MultiAZ": "MultiAZ",
+    "BackupRetentionPeriod": "BackupRetentionPeriod",
+    "DeletionProtection": "DeletionProtection",
+    "AutoMinorVersionUpgrade": "AutoMinorVersionUpgrade",
+    "CopyTagsToSnapshot": "CopyTagsToSnapshot",
+    "PubliclyAccessible": "PubliclyAccessible",
+    "StorageType": "StorageType",
+    "PerformanceInsightsEnabled": "EnablePerformanceInsights",
+    "CACertificateIdentifier": "CACertificateIdentifier",
+    "PreferredBackupWindow": "PreferredBackupWindow",
+    "PreferredMaintenanceWindow": "PreferredMaintenanceWindow",
+}
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """`15.7` -> (15, 7); ValueError for what is not a PostgreSQL version from 10 on."""
+    parts = version.split(".")
+    if len(parts) > 2 or not all(part.isdigit() for part in parts):
+        raise ValueError(f'engine_version = {version}: not a PostgreSQL version; give one like "15" or "15.7"')
+    return tuple(int(part) for part in parts)
+
+
+def family(version: str) -> str:
+    """Parameter group family of a version: `15.7` -> `postgres15`."""
+    return f"{ENGINE}{version_numbers(version)[0]}"
+
+
+def newest(offered: t.Iterable[str], wanted: str, region: str) -> str:
+    """The version to create: `wanted` if it has a minor version, else the newest one offered of that major version."""
+    numbers = version_numbers(wanted)
+    # Preview versions have letters in them.
+    known = sorted(version_numbers(one) for one in offered if one.replace(".", "").isdigit())
+    if len(numbers) == 2:
+        return wanted
+    fitting = [one for one in known if one[0] == numbers[0]]
+    if not fitting:
+        raise ValueError(
+            f"engine_version = {wanted}: RDS offers no PostgreSQL {wanted} in {region};"
+            " choose another major version (aws rds describe-db-engine-versions --engine postgres)"
+        )
+    return ".".join(str(number) for number in fitting[-1])
+
+
+def engine_change(current: str, wanted: str, auto_minor_version_upgrade: bool) -> str | None:
+    """The version to upgrade to, None to leave it as it is."""
+    now, asked = version_numbers(current), version_numbers(wanted)
+    if now[0] != asked[0]:
+        raise ValueError(
+            f"engine_version = {wanted}: the database has {current}, and another major version needs a planned upgrade;"
+            f' set it back to "{now[0]}"'
+        )
+    if len(asked) == 1 or now == asked:
+        return None
+    if now > asked:
+        if auto_minor_version_upgrade:
+            return None  # RDS has moved it on, as it was asked to
+        raise ValueError(
+            f"engine_version = {wanted}: the database has {current}, and RDS cannot go back; set it to \"{current}\""
+        )
+    return wanted
+
+
+def storage_change(current: int, wanted: int, maximum: int) -> int | None:
+    """GiB to grow to, None to leave it as it is. What storage autoscaling has added stays."""
+    if wanted == current:
+        return None
+    if wanted > current:
+        least = math.ceil(current * 1.1)
+        if wanted < least:
+            raise ValueError(
+                f"allocated_storage = {wanted}: RDS grows storage by at least 10 %, the database has {current} GiB;"
+                f" give at least {least}, or {current} to leave it"
+            )
+        return wanted
+    if current <= maximum:
+        return None
+    raise ValueError(
+        f"allocated_storage = {wanted}: the database has {current} GiB, and RDS cannot shrink storage;"
+        f" give at least {current}, or dump and restore into a smaller one"
+    )
+
+
+def maximum_change(current: int | None, allocated: int, wanted: int) -> int | None:
+    """MaxAllocatedStorage to set, None to leave it as it is. RDS shows none while autoscaling is off."""
+    if wanted > allocated:
+        return wanted if current != wanted else None
+    # Autoscaling is switched off by a maximum that is the present size.
+    return allocated if current is not None and current > allocated else None
+
+
+def modifications(instance: dict, wanted: dict[str, t.Any]) -> tuple[dict, dict]:
+    """(arguments of ModifyDBInstance, what they replace), both empty when nothing is to be changed.
+
+    `wanted` has the keys of SAME_VALUE (null: not asked for) and `EngineVersion`, `AllocatedStorage`,
+    `MaxAllocatedStorage` (0: no autoscaling), `VpcSecurityGroupIds`, `DBParameterGroupName`.
+    """
+    # What is under way already counts as done.
+    now = {**instance, **instance.get("PendingModifiedValues", {})}
+    change: dict[str, t.Any] = {}
+    before: dict[str, t.Any] = {}
+
+    def want(argument: str, old: t.Any, new: t.Any) -> None:
+        if new is not None and old != new:
+            change[argument], before[argument] = new, old
+
+    for attribute, argument in SAME_VALUE.items():
+        want(argument, now.get(attribute), wanted.get(attribute))
+    groups = sorted(one["VpcSecurityGroupId"] for one in now.get("VpcSecurityGroups", []))
+    want("VpcSecurityGroupIds", groups, sorted(wanted["VpcSecurityGroupIds"]))
+    parameter_groups = [one["DBParameterGroupName"] for one in now.get("DBParameterGroups", [])]
+    want("DBParameterGroupName", (parameter_groups or [None])[0], wanted["DBParameterGroupName"])
+    want(
+        "EngineVersion",
+        now["EngineVersion"],
+        engine_change(now["EngineVersion"], wanted["EngineVersion"], wanted["AutoMinorVersionUpgrade"]),
+    )
+    allocated, maximum = now["AllocatedStorage"], wanted["MaxAllocatedStorage"]
+    grown = storage_change(allocated, wanted["AllocatedStorage"], maximum)
+    want("AllocatedStorage", allocated, grown)
+    now_maximum = now.get("MaxAllocatedStorage")
+    want("MaxAllocatedStorage", now_maximum, maximum_change(now_maximum, grown or allocated, maximum))
+    return change, before
+
+
+def summary(instance: dict | None) -> dict[str, t.Any]:
+    """What others need to know about an instance; every value null when there is none."""
+    instance = instance or {}
+    endpoint = instance.get("Endpoint") or {}
+    return {
+        "db_instance_id": instance.get("DBInstanceIdentifier"),
+        "db_instance_arn": instance.get("DBInstanceArn"),
+        "status": instance.get("DBInstanceStatus"),
+        "endpoint_address": endpoint.get("Address"),
+        "endpoint_port": endpoint.get("Port"),
+        "database_name": instance.get("DBName"),
+        "engine_version": instance.get("EngineVersion"),
+        "instance_class": instance.get("DBInstanceClass"),
+    }

@@ -1,0 +1,209 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: s3_private_bucket
+version_added: "0.1.0"
+short_description: Make or remove a private, versioned, encrypted S3 bucket
+description:
+  - Keeps a bucket whose public access is blocked, whose objects belong to its owner (no ACLs), which is versioned, encrypts with keys
+    of S3 (SSE-S3) and refuses requests without TLS. Other statements of its policy are left alone.
+  - Touches a bucket that exists only if it carries O(owner_tags), or if it has neither tags nor objects, which is what an interrupted
+    run leaves behind.
+  - In check mode, unlike M(amazon.aws.s3_bucket), it predicts what a run would change.
+options:
+  name:
+    description: Name of the bucket.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) makes the bucket and sets it up.
+      - V(absent) removes it B(with every object and version in it).
+    type: str
+    choices: [present, absent]
+    default: present
+  tags:
+    description: All tags of the bucket.
+    type: dict
+    default: {}
+  owner_tags:
+    description: Tags that a bucket that exists must carry for the module to touch it.
+    type: dict
+    required: true
+attributes:
+  check_mode:
+    description: Predicts exactly what a run would change.
+    support: full
+  diff_mode:
+    description: Shows the settings that change, before and after.
+    support: full
+  idempotent:
+    description: Writes nothing when the bucket is as asked for.
+    support: full
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+author:
+  - The mlops.mlflow_aws contributors (@mlops)
+"""
+
+EXAMPLES = r"""
+- name: Make the bucket
+  mlops.mlflow_aws.s3_private_bucket:
+    name: team-artifacts
+    owner_tags:
+      team: web
+    tags:
+      team: web
+"""
+
+RETURN = r"""
+arn:
+  description: ARN of the bucket, null when absent.
+  returned: success
+  type: str
+  sample: arn:aws:s3:::team-artifacts
+"""
+
+import json
+import typing as t
+
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
+from ansible_collections.amazon.aws.plugins.module_utils.tagging import ansible_dict_to_boto3_tag_list
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, s3_buckets
+
+# A bucket that was just created, or a setting of it, is not seen everywhere at once.
+RETRY = AWSRetry.jittered_backoff(retries=8, catch_extra_error_codes=["NoSuchBucket", "OperationAborted"])
+
+
+def create(bucket: s3_buckets.Bucket) -> None:
+    # CreateBucket refuses us-east-1 as a location: it is what no location means.
+    where = {} if bucket.region == "us-east-1" else {
+        "CreateBucketConfiguration": {"LocationConstraint": bucket.region}
+    }  # fmt: skip
+    try:
+        bucket.client.create_bucket(Bucket=bucket.name, aws_retry=True, **where)
+    except is_boto3_error_code("BucketAlreadyOwnedByYou"):
+        pass  # the retry of a call whose answer was lost
+
+
+def plan_present(bucket: s3_buckets.Bucket, exists: bool, tags: dict[str, str]) -> aws_changes.Changes:
+    changes, client = aws_changes.Changes(), bucket.client
+
+    def put(operation: str, **settings: t.Any) -> t.Callable[[], t.Any]:
+        return lambda: getattr(client, operation)(Bucket=bucket.name, aws_retry=True, **settings)
+
+    changes.want("bucket", exists, True, lambda: create(bucket))
+    # First of all the owner: from here on, an interrupted run is known as ours.
+    changes.want(
+        "tags",
+        bucket.tags() if exists else {},
+        tags,
+        put("put_bucket_tagging", Tagging={"TagSet": ansible_dict_to_boto3_tag_list(tags)}),
+    )
+    changes.want(
+        "public_access_block",
+        bucket.public_access_block() if exists else None,
+        s3_buckets.ALL_BLOCKED,
+        put("put_public_access_block", PublicAccessBlockConfiguration=s3_buckets.ALL_BLOCKED),
+    )
+    changes.want(
+        "object_ownership",
+        bucket.object_ownership() if exists else None,
+        "BucketOwnerEnforced",
+        put("put_bucket_ownership_controls", OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}),
+    )
+    sse = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
+    encryption = bucket.encryption() if exists else None
+    if encryption is None:  # a key of KMS that someone chose is no worse
+        changes.want(
+            "encryption", None, "AES256", put("put_bucket_encryption", ServerSideEncryptionConfiguration=sse)
+        )
+    changes.want(
+        "versioning",
+        bucket.versioning() if exists else "Disabled",
+        "Enabled",
+        put("put_bucket_versioning", VersioningConfiguration={"Status": "Enabled"}),
+    )
+    policy = bucket.policy() if exists else None
+    wanted = s3_buckets.with_tls_only(policy, bucket.arn)
+    changes.want("policy", policy, wanted, put("put_bucket_policy", Policy=json.dumps(wanted)))
+    return changes
+
+
+def empty_and_delete(bucket: s3_buckets.Bucket) -> None:
+    """Remove every version, delete marker and unfinished upload, 1,000 a call, then the bucket."""
+    client = bucket.client
+    # Not to be followed by markers: what is listed is deleted, so the first page is always the next one.
+    while True:
+        page = client.list_object_versions(Bucket=bucket.name, MaxKeys=1000, aws_retry=True)
+        doomed = [
+            {"Key": one["Key"], "VersionId": one["VersionId"]}
+            for one in page.get("Versions", []) + page.get("DeleteMarkers", [])
+        ]
+        if not doomed:
+            break
+        answer = client.delete_objects(Bucket=bucket.name, Delete={"Objects": doomed, "Quiet": True}, aws_retry=True)
+        for error in answer.get("Errors", []):
+            raise ValueError(
+                f"Bucket {bucket.name}: {error['Key']} cannot be deleted ({error['Code']});"
+                " allow s3:DeleteObjectVersion, or lift what protects it"
+            )
+    try:
+        client.delete_bucket(Bucket=bucket.name, aws_retry=True)
+    except is_boto3_error_code(["NoSuchBucket", "404"]):
+        pass
+
+
+def run(module: AnsibleAWSModule) -> None:
+    name, present = module.params["name"], module.params["state"] == "present"
+    tags, owner_tags = (aws_changes.text_tags(module.params[option]) for option in ("tags", "owner_tags"))
+    bucket = s3_buckets.Bucket(module.client("s3", retry_decorator=RETRY), name, module.region)
+    exists = bucket.exists()
+    if exists and not aws_changes.carries(found := bucket.tags_if_allowed(), owner_tags):
+        if found or not bucket.is_empty() or not present:
+            remedy = (
+                "to use it as it is set artifacts_create_bucket to false, or choose another name"
+                if present
+                else "remove it by hand"
+            )
+            raise ValueError(aws_changes.not_ours(f"Bucket {name}", owner_tags, remedy))
+    if present:
+        changes = plan_present(bucket, exists, tags)
+    else:
+        changes = aws_changes.Changes()
+        changes.want("bucket", exists, False, lambda: empty_and_delete(bucket))
+    if not module.check_mode:
+        changes.apply()
+    module.exit_json(changed=bool(changes), arn=bucket.arn if present else None, diff=changes.diff)
+
+
+def main() -> None:
+    module = AnsibleAWSModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "tags": {"type": "dict", "default": {}},
+            "owner_tags": {"type": "dict", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        run(module)
+    except aws_changes.AWS_ERRORS as error:
+        module.fail_json(msg=aws_changes.aws_failure(error, "s3", f"Bucket {module.params['name']}"))
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: s3_private_bucket_info
+version_added: "0.1.0"
+short_description: Tell whether a bucket is there, and whose it is
+description:
+  - Looks at one bucket by name. It needs no permission to list all buckets of the account.
+  - Fails when the bucket is in another region or not accessible.
+  - Wraps C(HeadBucket) and C(GetBucketTagging) of the Amazon S3 API.
+options:
+  name:
+    description: Name of the bucket.
+    type: str
+    required: true
+  owner_tags:
+    description: Tags that make the bucket ours.
+    type: dict
+    required: true
+  must_exist:
+    description: Whether to fail when there is no such bucket.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Looks at the same.
+    support: full
+  diff_mode:
+    description: There is nothing to show, because nothing is changed.
+    support: none
+  idempotent:
+    description: Never changes anything.
+    support: full
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+author:
+  - The mlops.mlflow_aws contributors (@mlops)
+"""
+
+EXAMPLES = r"""
+- name: Look at the bucket
+  mlops.mlflow_aws.s3_private_bucket_info:
+    name: team-artifacts
+    owner_tags:
+      team: web
+  register: bucket
+"""
+
+RETURN = r"""
+exists:
+  description: Whether the bucket is there.
+  returned: success
+  type: bool
+owned:
+  description: Whether it is there and carries O(owner_tags).
+  returned: success
+  type: bool
+arn:
+  description: ARN of the bucket, null when there is none.
+  returned: success
+  type: str
+  sample: arn:aws:s3:::team-artifacts
+region:
+  description: Region that was asked.
+  returned: success
+  type: str
+  sample: eu-west-2
+"""
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, s3_buckets
+
+
+def main() -> None:
+    module = AnsibleAWSModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "owner_tags": {"type": "dict", "required": True},
+            "must_exist": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    client = module.client("s3", retry_decorator=AWSRetry.jittered_backoff(retries=8))
+    bucket = s3_buckets.Bucket(client, module.params["name"], module.region)
+    try:
+        exists = bucket.exists()
+        tags = bucket.tags_if_allowed() if exists else {}
+    except aws_changes.AWS_ERRORS as error:
+        module.fail_json(msg=aws_changes.aws_failure(error, "s3", f"Bucket {bucket.name}"))
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    if module.params["must_exist"] and not exists:
+        module.fail_json(
+            msg=f"Bucket {bucket.name}: there is no such bucket; create it, correct the name,"
+            " or let the deployment create it (artifacts_create_bucket)"
+        )
+    owned = exists and aws_changes.carries(tags, aws_changes.text_tags(module.params["owner_tags"]))
+    module.exit_json(
+        changed=False, exists=exists, owned=owned, arn=bucket.arn if exists else None, region=module.region
+    )
+
+
+if __name__ == "__main__":
+    main()
