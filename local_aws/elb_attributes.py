@@ -98,8 +98,9 @@ def check(changes: Mapping[str, str], known: Mapping[str, str]) -> None:
             _check_number(key, value)
         served = ONLY_VALUE_SERVED.get(key, value)
         if value != served:
-            raise Unsupported(f"attribute '{key}' with value '{value}' is not supported by the local AWS: leave it "
-                              f"'{served}'")
+            raise Unsupported(
+                f"attribute '{key}' with value '{value}' is not supported by the local AWS: leave it '{served}'"
+            )
 
 
 def _allowed(key: str, default: str) -> tuple[str, ...] | None:

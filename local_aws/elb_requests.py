@@ -34,8 +34,11 @@ class InvalidRequest(Exception):
 def check_load_balancer(name: str, scheme: str, kind: str | None, ip_address_type: str, mappings: Any) -> None:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html"""
     if not NAME.fullmatch(name or ""):
-        raise InvalidRequest("ValidationError", f"The load balancer name '{name}' must have 1 to 32 letters, digits or "
-                             "hyphens, must not begin or end with a hyphen and must not begin with 'internal-'")
+        raise InvalidRequest(
+            "ValidationError",
+            f"The load balancer name '{name}' must have 1 to 32 letters, digits or "
+            "hyphens, must not begin or end with a hyphen and must not begin with 'internal-'",
+        )
     if scheme not in ("internet-facing", "internal"):
         raise InvalidRequest("InvalidScheme", f"Load balancer scheme '{scheme}' must be internet-facing or internal")
     if kind not in (None, "application"):
@@ -56,11 +59,14 @@ def check_placement(ec2: Any, subnet_ids: list[str], security_groups: list[str])
         raise SubnetNotFoundError() from None
     zones = [subnet.availability_zone for subnet in subnets]
     if len(set(zones)) < 2:
-        raise InvalidRequest("ValidationError", "At least two subnets in two different Availability Zones must be "
-                             "specified")
+        raise InvalidRequest(
+            "ValidationError", "At least two subnets in two different Availability Zones must be specified"
+        )
     if len(set(zones)) < len(zones):
-        raise InvalidRequest("InvalidConfigurationRequest", "A load balancer cannot be attached to multiple subnets in "
-                             "the same Availability Zone")
+        raise InvalidRequest(
+            "InvalidConfigurationRequest",
+            "A load balancer cannot be attached to multiple subnets in the same Availability Zone",
+        )
     for one in security_groups:
         if ec2.get_security_group_from_id(one) is None:
             raise InvalidRequest("InvalidSecurityGroup", f"Security group {one} does not exist")
@@ -79,8 +85,10 @@ def check_groups(backend: Any, actions: list[dict[str, Any]], balancer_arn: str)
             if group is None:
                 raise InvalidRequest("TargetGroupNotFound", f"Target groups '{arn}' not found")
             if set(group.load_balancer_arns) - {balancer_arn}:
-                raise InvalidRequest("TargetGroupAssociationLimit", "The following target groups cannot be associated "
-                                     f"with more than one load balancer: {arn}")
+                raise InvalidRequest(
+                    "TargetGroupAssociationLimit",
+                    f"The following target groups cannot be associated with more than one load balancer: {arn}",
+                )
 
 
 def check_target_group(wanted: dict[str, Any]) -> None:
@@ -108,8 +116,9 @@ def check_target_group(wanted: dict[str, Any]) -> None:
 def check_health_check_change(group: Any, wanted: dict[str, Any]) -> None:
     """The arguments of moto's modify_target_group."""
     if wanted.get("health_check_proto") not in (None, "HTTP"):
-        raise Unsupported(f"health check protocol '{wanted['health_check_proto']}' is not supported by the local AWS: "
-                          "use HTTP")
+        raise Unsupported(
+            f"health check protocol '{wanted['health_check_proto']}' is not supported by the local AWS: use HTTP"
+        )
     _check_health_check(
         interval=wanted.get("health_check_interval") or group.health_check_interval_seconds,
         timeout=wanted.get("health_check_timeout") or group.health_check_timeout_seconds,
@@ -124,21 +133,25 @@ def check_health_check_change(group: Any, wanted: dict[str, Any]) -> None:
 
 def _check_health_check(enabled: Any, port: Any, path: str | None, codes: str | None, **numbers: Any) -> None:
     if str(enabled).lower() == "false":
-        raise InvalidRequest("InvalidConfigurationRequest", "Health check enabled must be true for target groups with "
-                             "target type 'ip'")
+        raise InvalidRequest(
+            "InvalidConfigurationRequest", "Health check enabled must be true for target groups with target type 'ip'"
+        )
     for name, value in numbers.items():
         words, low, high = HEALTH_CHECK_RANGES[name]
         if value is not None and not low <= int(value) <= high:
             raise InvalidRequest("ValidationError", f"{words} '{value}' must be between {low} and {high}")
     interval, timeout = numbers["interval"], numbers["timeout"]
     if interval is not None and timeout is not None and int(timeout) >= int(interval):
-        raise InvalidRequest("ValidationError", f"Health check timeout '{timeout}' must be smaller than the interval "
-                             f"'{interval}'")
+        raise InvalidRequest(
+            "ValidationError", f"Health check timeout '{timeout}' must be smaller than the interval '{interval}'"
+        )
     if port not in (None, "traffic-port") and not (str(port).isdigit() and 1 <= int(port) <= 65535):
         raise InvalidRequest("ValidationError", f"Health check port '{port}' must be 'traffic-port' or in 1-65535")
     if path is not None and not re.fullmatch(r"/[\x21-\x7e]{0,1023}", path):
-        raise InvalidRequest("ValidationError", f"Health check path '{path}' must begin with '/' and have at most 1024 "
-                             "printable characters without spaces")
+        raise InvalidRequest(
+            "ValidationError",
+            f"Health check path '{path}' must begin with '/' and have at most 1024 printable characters without spaces",
+        )
     if codes is not None:
         try:
             Matcher.parse(codes)
@@ -152,7 +165,8 @@ def check_targets(group: Any, targets: list[dict[str, Any]]) -> None:
         try:
             ipaddress.IPv4Address(target["Id"])
         except ValueError:
-            raise InvalidRequest("ValidationError", f"The IP address '{target['Id']}' is not a valid IPv4 address") \
-                from None
+            raise InvalidRequest(
+                "ValidationError", f"The IP address '{target['Id']}' is not a valid IPv4 address"
+            ) from None
     if len(group.targets) + len(targets) > MOST_ADDRESSES:
         raise InvalidRequest("TooManyTargets", f"The local AWS serves at most {MOST_ADDRESSES} targets in a group")

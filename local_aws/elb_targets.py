@@ -16,8 +16,9 @@ from .load_balancer_rules import target_groups
 from .target_health import DRAINING, UNUSED, Health, HealthCheck, Matcher, receivers
 
 DRAINING_HEALTH = Health(DRAINING, "Target.DeregistrationInProgress", "Target deregistration is in progress")
-NOT_IN_USE = Health(UNUSED, "Target.NotInUse",
-                    "Target group is not configured to receive traffic from the load balancer")
+NOT_IN_USE = Health(
+    UNUSED, "Target.NotInUse", "Target group is not configured to receive traffic from the load balancer"
+)
 NOT_REGISTERED = Health(UNUSED, "Target.NotRegistered", "Target is not registered to the target group")
 
 
@@ -91,9 +92,9 @@ def receiving(group: Any) -> list[tuple[str, int]]:
     prefix = "target_group_health.unhealthy_state_routing.minimum_healthy_targets"
     percentage = group.attributes[f"{prefix}.percentage"]
     standing = [(key, health_of(target, True).state) for key, target in group.targets.items()]
-    return list(receivers(
-        standing, int(group.attributes[f"{prefix}.count"]), None if percentage == "off" else int(percentage)
-    ))
+    return list(
+        receivers(standing, int(group.attributes[f"{prefix}.count"]), None if percentage == "off" else int(percentage))
+    )
 
 
 def rules_of(listener: Any) -> list[Any]:

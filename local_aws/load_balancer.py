@@ -54,7 +54,11 @@ def bind(address: str, port: int) -> socket.socket:
 
 
 class ListenerProxy:
-    """One proxy process. It inherits the listening socket, which outlives it: a crash loses no waiting client."""
+    """One proxy process. It inherits the listening socket, which outlives it: a crash loses no waiting client.
+
+    A new configuration (other rules, attributes or target ports; not other targets) closes client connections that
+    are idle, as any server may; requests under way and WebSockets go on.
+    """
 
     def __init__(self, processes: Processes, folder: Path, listening: socket.socket) -> None:
         self.descriptor = listening.fileno()
@@ -84,7 +88,10 @@ class ListenerProxy:
                 self._config = config
             return
         if time.monotonic() < self._next_start:
-            return
+            raise ProxyError(
+                f"the proxy of listener {self._folder.name} ended or did not start; it is tried again "
+                f"after {RESTART_SECONDS} s, see {self._folder}/proxy.out"
+            )
         self._next_start = time.monotonic() + RESTART_SECONDS
         self._start(config)
         self._config = config
@@ -107,13 +114,19 @@ class ListenerProxy:
         self._socket.listen(WAITING_CONNECTIONS)
         with (self._folder / "proxy.out").open("wb") as output:
             self._process = self._processes.start(
-                f"load balancer {self._folder.name}", [caddy(), "run", "--config", "config.json"],
-                environment=environment, folder=self._folder, output=output, pass_fds=[self._socket.fileno()],
+                f"load balancer {self._folder.name}",
+                [caddy(), "run", "--config", "config.json"],
+                environment=environment,
+                folder=self._folder,
+                output=output,
+                pass_fds=[self._socket.fileno()],
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise ProxyError(f"the proxy of listener {self._folder.name} did not start, see {self._folder}/proxy.out")
+                raise ProxyError(
+                    f"the proxy of listener {self._folder.name} did not start, see {self._folder}/proxy.out"
+                )
             time.sleep(0.02)
 
     def _answers(self) -> bool:

@@ -92,17 +92,21 @@ def _server(listener: Listener, groups: dict[str, TargetGroup], directory: tuple
 
 def _header_routes(listener: Listener) -> list[dict[str, Any]]:
     # The proxy names itself in the answer only after its own header operations: hence deferred.
-    routes: list[dict[str, Any]] = [{"handle": [{"handler": "headers", "response": {"deferred": True, "delete": ["Via"]}}]}]
+    routes: list[dict[str, Any]] = [
+        {"handle": [{"handler": "headers", "response": {"deferred": True, "delete": ["Via"]}}]}
+    ]
     if listener.drop_invalid_headers:
         routes.append({"handle": [{"handler": "headers", "request": {"delete": INVALID_HEADER_NAMES}}]})
     if not listener.preserve_host and listener.port != DEFAULT_PORT:
         # "Host header preservation" off: the port is appended if it is not the default one and missing.
         # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html
         with_port = {"Host": [f"{{http.request.host}}:{listener.port}"]}
-        routes.append({
-            "match": [{"header_regexp": {"Host": {"pattern": r"^[^:]+$"}}}],
-            "handle": [{"handler": "headers", "request": {"set": with_port}}],
-        })
+        routes.append(
+            {
+                "match": [{"header_regexp": {"Host": {"pattern": r"^[^:]+$"}}}],
+                "handle": [{"handler": "headers", "request": {"set": with_port}}],
+            }
+        )
     return routes
 
 
@@ -118,22 +122,29 @@ def _handler(
     return {
         "handler": "subroute",
         "routes": [
-            {"match": [{"header": {"X-Forwarded-Host": ["*"]}}], "terminal": True,
-             "handle": [_forward(listener, group, directory, [])]},
+            {
+                "match": [{"header": {"X-Forwarded-Host": ["*"]}}],
+                "terminal": True,
+                "handle": [_forward(listener, group, directory, [])],
+            },
             # The proxy adds this header, ALB does not; a client's own passes.
             {"handle": [_forward(listener, group, directory, ["X-Forwarded-Host"])]},
         ],
     }
 
 
-def _forward(
-    listener: Listener, group: TargetGroup, directory: tuple[str, int], without: list[str]
-) -> dict[str, Any]:
+def _forward(listener: Listener, group: TargetGroup, directory: tuple[str, int], without: list[str]) -> dict[str, Any]:
     policies = {"round_robin": "round_robin", "least_outstanding_requests": "least_conn", "weighted_random": "random"}
     resolver = {"addresses": [f"udp/{directory[0]}:{directory[1]}"]}
     sources = [
-        {"source": "a", "name": name_of(group.arn, port), "port": str(port), "resolver": resolver,
-         "refresh": round(LOOK_UP_SECONDS * SECOND), "versions": {"ipv4": True, "ipv6": False}}
+        {
+            "source": "a",
+            "name": name_of(group.arn, port),
+            "port": str(port),
+            "resolver": resolver,
+            "refresh": round(LOOK_UP_SECONDS * SECOND),
+            "versions": {"ipv4": True, "ipv6": False},
+        }
         for port in group.ports
     ]
     return {
@@ -164,12 +175,22 @@ def _forward(
 def _error_routes() -> list[dict[str, Any]]:
     routes = []
     for code, title in ALB_ERRORS.items():
-        page = (f"<html>\r\n<head><title>{code} {title}</title></head>\r\n<body>\r\n"
-                f"<center><h1>{code} {title}</h1></center>\r\n</body>\r\n</html>\r\n")
-        routes.append({
-            "match": [{"vars": {"{http.error.status_code}": [str(code)]}}],
-            "handle": [{"handler": "static_response", "status_code": code, "body": page,
-                        "headers": {"Content-Type": ["text/html"], "Server": ["awselb/2.0"]}}],
-            "terminal": True,
-        })
+        page = (
+            f"<html>\r\n<head><title>{code} {title}</title></head>\r\n<body>\r\n"
+            f"<center><h1>{code} {title}</h1></center>\r\n</body>\r\n</html>\r\n"
+        )
+        routes.append(
+            {
+                "match": [{"vars": {"{http.error.status_code}": [str(code)]}}],
+                "handle": [
+                    {
+                        "handler": "static_response",
+                        "status_code": code,
+                        "body": page,
+                        "headers": {"Content-Type": ["text/html"], "Server": ["awselb/2.0"]},
+                    }
+                ],
+                "terminal": True,
+            }
+        )
     return routes

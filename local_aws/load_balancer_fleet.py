@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +23,7 @@ from .target_health import Health, Outcome, observe
 from .target_prober import probe
 
 Place = tuple[str, int]
+log = logging.getLogger(__name__)
 
 
 class Fleet:
@@ -35,6 +38,7 @@ class Fleet:
         self._proxies: dict[Place, ListenerProxy] = {}
         self.lock = threading.RLock()
         runtime.closers.append(self.close)
+        runtime.reporters["load_balancers"] = self.report
 
     def backends(self) -> Iterator[Any]:
         for account in list(self._backends.values()):
@@ -69,6 +73,31 @@ class Fleet:
         if changed:
             # From here on no proxy goes by what it looked up before.
             time.sleep(LOOK_UP_SECONDS)
+
+    def report(self) -> list[dict[str, str]]:
+        """For people: each listener and how many of its targets are in which state."""
+        told = []
+        with self.lock:
+            for backend in self.backends():
+                for balancer in backend.load_balancers.values():
+                    balancer.activate()
+                    groups = {arn for arn, user in elb_targets.users_of(backend) if user is balancer}
+                    states = Counter(
+                        elb_targets.health_of(target, True).state
+                        for arn in groups
+                        for target in backend.target_groups[arn].targets.values()
+                    )
+                    ports = " ".join(f"http://{balancer.dns_name}:{one.port}" for one in balancer.listeners.values())
+                    counted = " ".join(f"{count} {state}" for state, count in sorted(states.items()))
+                    told.append(
+                        {
+                            "name": balancer.name,
+                            "state": balancer.state,
+                            "listeners": ports or "no listener",
+                            "targets": counted or "no targets",
+                        }
+                    )
+        return told
 
     def close(self) -> None:
         with self.lock:
@@ -127,12 +156,20 @@ class TargetChecks:
         self._fleet = fleet
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._trouble = ""
 
     def run_once(self) -> None:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         self._loop.run_until_complete(self._step())
-        self._fleet.reconcile()
+        try:
+            self._fleet.reconcile()
+            trouble = ""
+        except (ProxyError, OSError) as error:
+            trouble = str(error)
+        if trouble and trouble != self._trouble:
+            log.error("%s", trouble)
+        self._trouble = trouble
 
     async def _step(self) -> None:
         for group, target in self._due(time.monotonic()):

@@ -52,8 +52,9 @@ def rule(actions: list[dict[str, Any]], conditions: list[dict[str, Any]]) -> Rul
     elif kind == "fixed-response":
         fixed_response(action["FixedResponseConfig"])
     else:
-        raise Unsupported(f"listener action '{kind}' is not supported by the local AWS: use forward, redirect or "
-                          "fixed-response")
+        raise Unsupported(
+            f"listener action '{kind}' is not supported by the local AWS: use forward, redirect or fixed-response"
+        )
     matcher(tuple(conditions))
     return Rule(action, tuple(conditions))
 
@@ -61,8 +62,9 @@ def rule(actions: list[dict[str, Any]], conditions: list[dict[str, Any]]) -> Rul
 def _check_forward(action: dict[str, Any]) -> None:
     groups = target_groups(action)
     if len(groups) != 1:
-        raise Unsupported(f"forwarding to {len(groups)} target groups is not supported by the local AWS: give exactly "
-                          "one")
+        raise Unsupported(
+            f"forwarding to {len(groups)} target groups is not supported by the local AWS: give exactly one"
+        )
     stickiness = (action.get("ForwardConfig") or {}).get("TargetGroupStickinessConfig") or {}
     if str(stickiness.get("Enabled", False)).lower() == "true":
         raise Unsupported("target group stickiness is not supported by the local AWS: leave it disabled")
@@ -109,8 +111,10 @@ def _fill(text: str, keywords: dict[str, str]) -> str:
     filled = [keywords.get(part, part) for part in parts]
     for part, done in zip(parts, filled, strict=True):
         if part == done and "#{" in part:
-            raise Unsupported(f"redirect '{text}': this use of a keyword is not supported by the local AWS: use it in "
-                              "its own component")
+            raise Unsupported(
+                f"redirect '{text}': this use of a keyword is not supported by the local AWS: use it in "
+                "its own component"
+            )
     return "".join(done if part in keywords else literal(done) for part, done in zip(parts, filled, strict=True))
 
 
@@ -122,12 +126,15 @@ def matcher(conditions: tuple[dict[str, Any], ...]) -> dict[str, Any]:
         if name == "header_regexp":
             known = found.setdefault(name, {})
             if known.keys() & value.keys():
-                raise Unsupported(f"two conditions on header '{next(iter(value))}' in one rule are not supported by "
-                                  "the local AWS: merge them")
+                raise Unsupported(
+                    f"two conditions on header '{next(iter(value))}' in one rule are not supported by "
+                    "the local AWS: merge them"
+                )
             known.update(value)
         elif name in found:
-            raise Unsupported(f"two '{condition['Field']}' conditions in one rule are not supported by the local AWS: "
-                              "merge them")
+            raise Unsupported(
+                f"two '{condition['Field']}' conditions in one rule are not supported by the local AWS: merge them"
+            )
         else:
             found[name] = value
     return found
@@ -136,7 +143,9 @@ def matcher(conditions: tuple[dict[str, Any], ...]) -> dict[str, Any]:
 def _condition(condition: dict[str, Any]) -> tuple[str, Any]:
     kind = condition.get("Field")
     if kind == "host-header":
-        return "header_regexp", {"Host": {"pattern": _pattern(_values(condition, "HostHeaderConfig"), "(?i)", r"(:\d+)?")}}
+        return "header_regexp", {
+            "Host": {"pattern": _pattern(_values(condition, "HostHeaderConfig"), "(?i)", r"(:\d+)?")}
+        }
     if kind == "path-pattern":
         return "path_regexp", {"pattern": _pattern(_values(condition, "PathPatternConfig"))}
     if kind == "http-header":
@@ -146,8 +155,10 @@ def _condition(condition: dict[str, Any]) -> tuple[str, Any]:
         return "method", list(_values(condition, "HttpRequestMethodConfig"))
     if kind == "source-ip":
         return "remote_ip", {"ranges": list(_values(condition, "SourceIpConfig"))}
-    raise Unsupported(f"rule condition '{kind}' is not supported by the local AWS: use host-header, path-pattern, "
-                      "http-header, http-request-method or source-ip")
+    raise Unsupported(
+        f"rule condition '{kind}' is not supported by the local AWS: use host-header, path-pattern, "
+        "http-header, http-request-method or source-ip"
+    )
 
 
 def _values(condition: dict[str, Any], config: str) -> list[str]:

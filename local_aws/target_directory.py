@@ -75,7 +75,7 @@ def answer(query: bytes, names: Mapping[str, tuple[str, ...]]) -> bytes:
     head = HEADER.pack(number, ANSWER_FLAGS | (flags & 0x0100) | code, 1, len(addresses), 0, 0)
     # 0xC00C points to the name in the question; nothing may be kept, hence a time to live of 0.
     records = [struct.pack("!3HIH", 0xC00C, A_RECORD, INTERNET, 0, 4) + socket.inet_aton(one) for one in addresses]
-    return head + query[HEADER.size:end + 4] + b"".join(records)
+    return head + query[HEADER.size : end + 4] + b"".join(records)
 
 
 def _read_name(message: bytes, start: int) -> tuple[str, int]:
@@ -83,6 +83,6 @@ def _read_name(message: bytes, start: int) -> tuple[str, int]:
     while length := message[position]:
         if length > 63:
             raise ValueError("a compressed name in a question")
-        labels.append(message[position + 1:position + 1 + length].decode("ascii").lower())
+        labels.append(message[position + 1 : position + 1 + length].decode("ascii").lower())
         position += 1 + length
     return ".".join(labels) + ".", position + 1

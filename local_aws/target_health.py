@@ -46,8 +46,9 @@ def _code_range(part: str, text: str) -> tuple[int, int]:
         raise ValueError(f"Health check matcher '{text}': '{part}' must be a code like 200 or a range like 200-299")
     low, high = int(bounds[0]), int(bounds[-1])
     if not LOWEST_CODE <= low <= high <= HIGHEST_CODE:
-        raise ValueError(f"Health check matcher '{text}': '{part}' must ascend and lie within "
-                         f"{LOWEST_CODE}-{HIGHEST_CODE}")
+        raise ValueError(
+            f"Health check matcher '{text}': '{part}' must ascend and lie within {LOWEST_CODE}-{HIGHEST_CODE}"
+        )
     return low, high
 
 

@@ -16,7 +16,10 @@ from typing import Any
 
 from moto.elbv2 import models
 from moto.elbv2.exceptions import (
-    DuplicateListenerError, DuplicateLoadBalancerName, ELBClientError, LoadBalancerNotFoundError,
+    DuplicateListenerError,
+    DuplicateLoadBalancerName,
+    ELBClientError,
+    LoadBalancerNotFoundError,
     TargetGroupNotFoundError,
 )
 
@@ -44,10 +47,23 @@ def apply(runtime: Any) -> None:
     _patch_listeners(fleet)
     _patch_rules()
     for name in (
-        "create_load_balancer", "delete_load_balancer", "modify_load_balancer_attributes", "create_listener",
-        "modify_listener", "delete_listener", "create_rule", "modify_rule", "delete_rule", "set_rule_priorities",
-        "create_target_group", "modify_target_group", "modify_target_group_attributes", "delete_target_group",
-        "register_targets", "deregister_targets", "describe_target_health",
+        "create_load_balancer",
+        "delete_load_balancer",
+        "modify_load_balancer_attributes",
+        "create_listener",
+        "modify_listener",
+        "delete_listener",
+        "create_rule",
+        "modify_rule",
+        "delete_rule",
+        "set_rule_priorities",
+        "create_target_group",
+        "modify_target_group",
+        "modify_target_group_attributes",
+        "delete_target_group",
+        "register_targets",
+        "deregister_targets",
+        "describe_target_health",
     ):
         _serve(fleet, name)
     runtime.reconcilers.append(TargetChecks(fleet))
@@ -59,6 +75,7 @@ def _serve(fleet: Fleet, name: str) -> None:
 
     @functools.wraps(original)
     def served(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = None
         try:
             with fleet.lock:
                 result = original(self, *args, **kwargs)
@@ -69,6 +86,10 @@ def _serve(fleet: Fleet, name: str) -> None:
         except InvalidRequest as error:
             raise ELBClientError(error.code, str(error)) from None
         except ProxyError as error:
+            if name == "create_listener":
+                # What could not be made real is not declared either.
+                with fleet.lock:
+                    self.load_balancers[result.load_balancer_arn].listeners.pop(result.arn, None)
             raise ELBClientError("InternalFailure", str(error)) from None
         return result
 
@@ -77,9 +98,15 @@ def _serve(fleet: Fleet, name: str) -> None:
 
 def _patch_balancers(runtime: Any) -> None:
     def create_load_balancer(
-        self: Any, name: str, security_groups: list[str], subnet_ids: list[str],
-        subnet_mappings: list[dict[str, str]] | None = None, scheme: str | None = None,
-        loadbalancer_type: str | None = None, ip_address_type: str = "ipv4", tags: list[dict[str, str]] | None = None,
+        self: Any,
+        name: str,
+        security_groups: list[str],
+        subnet_ids: list[str],
+        subnet_mappings: list[dict[str, str]] | None = None,
+        scheme: str | None = None,
+        loadbalancer_type: str | None = None,
+        ip_address_type: str = "ipv4",
+        tags: list[dict[str, str]] | None = None,
     ) -> Any:
         scheme = scheme or "internet-facing"
         elb_requests.check_load_balancer(name, scheme, loadbalancer_type, ip_address_type, subnet_mappings)
@@ -93,7 +120,15 @@ def _patch_balancers(runtime: Any) -> None:
             raise DuplicateLoadBalancerName()
         elb_requests.check_placement(self.ec2_backend, subnet_ids, security_groups)
         created = plain_create(
-            self, name, security_groups, subnet_ids, subnet_mappings, scheme, "application", ip_address_type, tags,
+            self,
+            name,
+            security_groups,
+            subnet_ids,
+            subnet_mappings,
+            scheme,
+            "application",
+            ip_address_type,
+            tags,
         )
         created.dns_name = runtime.addresses.allocate("load_balancer", LIKELY_PORT)
         created.attrs = dict(elb_attributes.LOAD_BALANCER_DEFAULTS)
@@ -118,10 +153,22 @@ def _patch_balancers(runtime: Any) -> None:
         plain_delete(self, arn)
         self.tagging_service.delete_all_tags_for_resource(arn)
 
-    plain_create = replace(BACKEND, "create_load_balancer", create_load_balancer, (
-        "self", "name", "security_groups", "subnet_ids", "subnet_mappings", "scheme", "loadbalancer_type",
-        "ip_address_type", "tags",
-    ))
+    plain_create = replace(
+        BACKEND,
+        "create_load_balancer",
+        create_load_balancer,
+        (
+            "self",
+            "name",
+            "security_groups",
+            "subnet_ids",
+            "subnet_mappings",
+            "scheme",
+            "loadbalancer_type",
+            "ip_address_type",
+            "tags",
+        ),
+    )
     replace(BALANCER, "activate", activate, ("self",))
     plain_delete = replace(BACKEND, "delete_load_balancer", delete_load_balancer, ("self", "arn"))
 
@@ -177,15 +224,26 @@ def _patch_target_groups() -> None:
 
     plain_create = replace(BACKEND, "create_target_group", create_target_group, ("self", "name", "kwargs"))
     plain_modify = replace(BACKEND, "modify_target_group", modify_target_group, ("self", "arn", *MODIFIABLE))
-    replace(BACKEND, "modify_target_group_attributes", modify_target_group_attributes,
-            ("self", "target_group_arn", "attributes"))
+    replace(
+        BACKEND,
+        "modify_target_group_attributes",
+        modify_target_group_attributes,
+        ("self", "target_group_arn", "attributes"),
+    )
     # moto assigns and appends to the list; what is assigned is dropped, what is read is the truth.
     GROUP.load_balancer_arns = property(load_balancer_arns, lambda self, value: None)
 
 
 MODIFIABLE = (
-    "health_check_proto", "health_check_port", "health_check_path", "health_check_interval", "health_check_timeout",
-    "healthy_threshold_count", "unhealthy_threshold_count", "http_codes", "health_check_enabled",
+    "health_check_proto",
+    "health_check_port",
+    "health_check_path",
+    "health_check_interval",
+    "health_check_timeout",
+    "healthy_threshold_count",
+    "unhealthy_threshold_count",
+    "http_codes",
+    "health_check_enabled",
 )
 
 
@@ -208,9 +266,16 @@ def _patch_targets() -> None:
         for identity, port in keys:
             health = elb_targets.health_of(group.targets.get((identity, port)), in_use)
             check_port = port if group.health_check_port == "traffic-port" else group.health_check_port
-            found.append(models.FakeHealthStatus(
-                identity, port, str(check_port), health.state, health.reason or None, health.description or None,
-            ))
+            found.append(
+                models.FakeHealthStatus(
+                    identity,
+                    port,
+                    str(check_port),
+                    health.state,
+                    health.reason or None,
+                    health.description or None,
+                )
+            )
         return found
 
     def deregister_terminated_instances(self: Any, instance_ids: list[str]) -> None:
@@ -231,8 +296,15 @@ def _group(backend: Any, arn: str) -> Any:
 
 def _patch_listeners(fleet: Fleet) -> None:
     def create_listener(
-        self: Any, load_balancer_arn: str, protocol: str, port: Any, ssl_policy: str, certificate: str | None,
-        actions: list[dict[str, Any]], alpn_policy: list[str] | None = None, tags: list[dict[str, str]] | None = None,
+        self: Any,
+        load_balancer_arn: str,
+        protocol: str,
+        port: Any,
+        ssl_policy: str,
+        certificate: str | None,
+        actions: list[dict[str, Any]],
+        alpn_policy: list[str] | None = None,
+        tags: list[dict[str, str]] | None = None,
     ) -> Any:
         # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateListener.html
         balancer = self.load_balancers.get(load_balancer_arn)
@@ -243,12 +315,25 @@ def _patch_listeners(fleet: Fleet) -> None:
         elb_requests.check_groups(self, actions, load_balancer_arn)
         _reserve(balancer, port)
         return plain_create(
-            self, load_balancer_arn, protocol, port, ssl_policy, certificate, actions, alpn_policy, tags,
+            self,
+            load_balancer_arn,
+            protocol,
+            port,
+            ssl_policy,
+            certificate,
+            actions,
+            alpn_policy,
+            tags,
         )
 
     def modify_listener(
-        self: Any, arn: str, port: Any = None, protocol: str | None = None, ssl_policy: str | None = None,
-        certificates: list[dict[str, Any]] | None = None, actions: list[dict[str, Any]] | None = None,
+        self: Any,
+        arn: str,
+        port: Any = None,
+        protocol: str | None = None,
+        ssl_policy: str | None = None,
+        certificates: list[dict[str, Any]] | None = None,
+        actions: list[dict[str, Any]] | None = None,
     ) -> Any:
         # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyListener.html
         found = self.describe_listeners(None, [arn])[0]
@@ -272,17 +357,45 @@ def _patch_listeners(fleet: Fleet) -> None:
                 f"{error.strerror}; choose a free port of 1024 or more",
             ) from None
 
-    plain_create = replace(BACKEND, "create_listener", create_listener, (
-        "self", "load_balancer_arn", "protocol", "port", "ssl_policy", "certificate", "actions", "alpn_policy", "tags",
-    ))
-    plain_modify = replace(BACKEND, "modify_listener", modify_listener, (
-        "self", "arn", "port", "protocol", "ssl_policy", "certificates", "actions",
-    ))
+    plain_create = replace(
+        BACKEND,
+        "create_listener",
+        create_listener,
+        (
+            "self",
+            "load_balancer_arn",
+            "protocol",
+            "port",
+            "ssl_policy",
+            "certificate",
+            "actions",
+            "alpn_policy",
+            "tags",
+        ),
+    )
+    plain_modify = replace(
+        BACKEND,
+        "modify_listener",
+        modify_listener,
+        (
+            "self",
+            "arn",
+            "port",
+            "protocol",
+            "ssl_policy",
+            "certificates",
+            "actions",
+        ),
+    )
 
 
 def _patch_rules() -> None:
     def create_rule(
-        self: Any, listener_arn: str, conditions: list[dict[str, Any]], priority: Any, actions: list[dict[str, Any]],
+        self: Any,
+        listener_arn: str,
+        conditions: list[dict[str, Any]],
+        priority: Any,
+        actions: list[dict[str, Any]],
         tags: list[dict[str, str]] | None = None,
     ) -> Any:
         # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateRule.html
@@ -291,9 +404,7 @@ def _patch_rules() -> None:
         elb_requests.check_groups(self, actions, listener.load_balancer_arn)
         return plain_create(self, listener_arn, conditions, priority, actions, tags)
 
-    def modify_rule(
-        self: Any, rule_arn: str, conditions: list[dict[str, Any]], actions: list[dict[str, Any]]
-    ) -> Any:
+    def modify_rule(self: Any, rule_arn: str, conditions: list[dict[str, Any]], actions: list[dict[str, Any]]) -> Any:
         # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
         found = self.describe_rules(listener_arn=None, rule_arns=[rule_arn])[0]
         rule(actions or [action.data for action in found.actions], conditions or found.conditions)
@@ -301,7 +412,17 @@ def _patch_rules() -> None:
         elb_requests.check_groups(self, actions, listener.load_balancer_arn)
         return plain_modify(self, rule_arn, conditions, actions)
 
-    plain_create = replace(BACKEND, "create_rule", create_rule, (
-        "self", "listener_arn", "conditions", "priority", "actions", "tags",
-    ))
+    plain_create = replace(
+        BACKEND,
+        "create_rule",
+        create_rule,
+        (
+            "self",
+            "listener_arn",
+            "conditions",
+            "priority",
+            "actions",
+            "tags",
+        ),
+    )
     plain_modify = replace(BACKEND, "modify_rule", modify_rule, ("self", "rule_arn", "conditions", "actions"))

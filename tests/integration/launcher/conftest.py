@@ -58,12 +58,17 @@ class Server:
         self.process.terminate()
         self.process.wait(seconds)
 
-    def group_is_empty(self) -> bool:
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
+    def group_is_empty(self, seconds: float = 3) -> bool:
+        """Whether no process of the group is left, soon: Python's resource tracker ends just after its parent."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                os.killpg(self.process.pid, 0)
+            except ProcessLookupError:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
 
 
 class Launcher:
@@ -121,7 +126,7 @@ class Launcher:
 
     def end(self) -> None:
         for server in self.servers:
-            if not server.group_is_empty():
+            if not server.group_is_empty(0):
                 os.killpg(server.process.pid, signal.SIGKILL)
             server.process.wait(10)
 

@@ -20,12 +20,16 @@ from pathlib import Path
 
 import boto3
 import botocore.exceptions
+import psutil
 import pytest
 
 REPOSITORY = Path(__file__).parents[3]
 REGION = "eu-west-2"
 PORT = 8080
-KEYS = {"AWS_ACCESS_KEY_ID": "AKIALOCALAWS00000000", "AWS_SECRET_ACCESS_KEY": "local-aws-secret-access-key-0000000000000"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "AKIALOCALAWS00000000",
+    "AWS_SECRET_ACCESS_KEY": "local-aws-secret-access-key-0000000000000",
+}
 # A load balancer acts a moment after it says so.
 SETTLE_SECONDS = 0.2
 BIG = 100 * 1024 * 1024
@@ -53,8 +57,15 @@ def endpoint(tmp_path_factory):
     environment = os.environ | {"LOCAL_AWS_PORT": str(port), "LOCAL_AWS_DIR": str(folder / "state")}
 
     def local_aws(command):
-        return subprocess.run([sys.executable, "-m", "local_aws", command], cwd=REPOSITORY, env=environment,
-                              capture_output=True, text=True, timeout=90, check=False)
+        return subprocess.run(
+            [sys.executable, "-m", "local_aws", command],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
 
     started = local_aws("up")
     assert started.returncode == 0, started.stdout + started.stderr
@@ -148,7 +159,9 @@ class Account:
         ec2 = session.client("ec2", endpoint_url=endpoint)
         self.vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         self.subnets = [
-            ec2.create_subnet(VpcId=self.vpc, CidrBlock=f"10.0.{one}.0/24", AvailabilityZone=REGION + zone)["Subnet"]["SubnetId"]
+            ec2.create_subnet(VpcId=self.vpc, CidrBlock=f"10.0.{one}.0/24", AvailabilityZone=REGION + zone)["Subnet"][
+                "SubnetId"
+            ]
             for one, zone in enumerate("ab")
         ]
         self.security_group = ec2.create_security_group(GroupName="alb", Description="alb", VpcId=self.vpc)["GroupId"]
@@ -169,11 +182,16 @@ class Account:
     def served(self, targets=(), attributes=None, balancer_attributes=None):
         """(group ARN, listener ARN, balancer ARN, address) of a load balancer that forwards to `targets`."""
         group, (balancer, address) = self.group(), self.balancer()
-        self.elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=pairs(attributes or {"deregistration_delay.timeout_seconds": "3"}))
+        self.elb.modify_target_group_attributes(
+            TargetGroupArn=group, Attributes=pairs(attributes or {"deregistration_delay.timeout_seconds": "3"})
+        )
         if balancer_attributes:
             self.elb.modify_load_balancer_attributes(LoadBalancerArn=balancer, Attributes=pairs(balancer_attributes))
         listener = self.elb.create_listener(
-            LoadBalancerArn=balancer, Protocol="HTTP", Port=PORT, DefaultActions=[{"Type": "forward", "TargetGroupArn": group}]
+            LoadBalancerArn=balancer,
+            Protocol="HTTP",
+            Port=PORT,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
         )["Listeners"][0]["ListenerArn"]
         if targets:
             self.elb.register_targets(TargetGroupArn=group, Targets=[{"Id": one} for one in targets])
@@ -288,10 +306,14 @@ def test_each_target_is_judged_by_its_own_answers(account, target, addresses):
     good, wrong, slow, gone = target(), target(), target(), next(addresses)
     good.code, wrong.code, slow.health_delay = 301, 500, 4.0
     group, listener, balancer, address = account.served([good.address, wrong.address, slow.address, gone])
-    account.await_states(group, {good.address: "healthy", wrong.address: "initial", slow.address: "initial", gone: "initial"}, 3)
+    account.await_states(
+        group, {good.address: "healthy", wrong.address: "initial", slow.address: "initial", gone: "initial"}, 3
+    )
     assert account.health(group)[wrong.address][1] == "Elb.InitialHealthChecking"
     assert {get(address)[2].decode() for _ in range(6)} == {good.address}, "an initial target got a request"
-    account.await_states(group, {good.address: "healthy", wrong.address: "unhealthy", slow.address: "unhealthy", gone: "unhealthy"})
+    account.await_states(
+        group, {good.address: "healthy", wrong.address: "unhealthy", slow.address: "unhealthy", gone: "unhealthy"}
+    )
     assert account.health(group) == {
         good.address: ("healthy", None, None),
         wrong.address: ("unhealthy", "Target.ResponseCodeMismatch", "Health checks failed with these codes: [500]"),
@@ -301,7 +323,9 @@ def test_each_target_is_judged_by_its_own_answers(account, target, addresses):
     assert good.checks[0]["User-Agent"] == "ELB-HealthChecker/2.0"
     assert good.checks[0]["Host"] == f"{good.address}:5000"
     wrong.code = 204
-    took = account.await_states(group, {good.address: "healthy", wrong.address: "healthy", slow.address: "unhealthy", gone: "unhealthy"})
+    took = account.await_states(
+        group, {good.address: "healthy", wrong.address: "healthy", slow.address: "unhealthy", gone: "unhealthy"}
+    )
     assert took > 4, "one success was enough for a target that had been unhealthy"
     assert {get(address)[2].decode() for _ in range(6)} == {good.address, wrong.address}
     # Nobody uses the group any more.
@@ -317,8 +341,11 @@ def test_a_killed_target_is_taken_out_when_its_checks_fail(account, target, addr
     (tmp_path / "health").touch()
     (tmp_path / "index.html").touch()
     doomed = next(addresses)
-    server = subprocess.Popen([sys.executable, "-m", "http.server", "5000", "--bind", doomed, "--directory", str(tmp_path)],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "http.server", "5000", "--bind", doomed, "--directory", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         staying = target()
         group, *_, address = account.served([staying.address, doomed])
@@ -337,7 +364,9 @@ def test_a_killed_target_is_taken_out_when_its_checks_fail(account, target, addr
     assert load.failed and {why for _, why in load.failed} == {"502"}
     assert unhealthy - killed < 2 * 5 + 2, "two checks, five seconds apart"
     assert max(when for when, _ in load.failed) < unhealthy + 0.5
-    print(f"\nkilled target: {len(load.failed)} of {load.count} requests failed, for {max(when for when, _ in load.failed) - killed:.1f} s")
+    print(
+        f"\nkilled target: {len(load.failed)} of {load.count} requests failed, for {max(when for when, _ in load.failed) - killed:.1f} s"
+    )
 
 
 def test_no_request_is_lost_while_targets_come_and_go(account, target):
@@ -379,6 +408,18 @@ def test_a_draining_target_finishes_what_it_began(account, target):
     assert asked["TargetHealthDescriptions"][0]["TargetHealth"]["Reason"] == "Target.NotRegistered"
 
 
+def test_a_crashed_proxy_comes_back_and_no_client_is_refused(account, endpoint, target):
+    server = target()
+    group, *_, address = account.served([server.address])
+    account.await_states(group, {server.address: "healthy"})
+    folder = API_LOGS[endpoint].parent / "load_balancers" / f"{address}-{PORT}"
+    proxies = [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(folder)]
+    assert len(proxies) == 1
+    proxies[0].kill()
+    proxies[0].wait(5)
+    assert get(address)[0] == 200
+
+
 def test_errors_are_those_of_a_load_balancer(account, target, addresses):
     gone = next(addresses)
     group, *_, address = account.served([], balancer_attributes={"idle_timeout.timeout_seconds": "1"})
@@ -416,9 +457,19 @@ def test_bodies_of_any_size_pass_unchanged(account, target):
 
 def test_headers_and_websockets_pass_as_a_load_balancer_passes_them(account, target):
     server = target()
-    group, listener, _, address = account.served([server.address], balancer_attributes={"routing.http.drop_invalid_header_fields.enabled": "true"})
-    _, answered, _ = get(address, headers={"Host": f"mlflow.example.com:{PORT}", "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https",
-                                           "Bad_Name": "1", "Authorization": "Basic eDp5"})
+    group, listener, _, address = account.served(
+        [server.address], balancer_attributes={"routing.http.drop_invalid_header_fields.enabled": "true"}
+    )
+    _, answered, _ = get(
+        address,
+        headers={
+            "Host": f"mlflow.example.com:{PORT}",
+            "X-Forwarded-For": "203.0.113.7",
+            "X-Forwarded-Proto": "https",
+            "Bad_Name": "1",
+            "Authorization": "Basic eDp5",
+        },
+    )
     seen = server.seen[-1]
     assert seen["Host"] == f"mlflow.example.com:{PORT}"
     assert seen["X-Forwarded-For"] == "203.0.113.7, 127.0.0.1"
@@ -441,7 +492,8 @@ def test_headers_and_websockets_pass_as_a_load_balancer_passes_them(account, tar
             assert stream.readline() == word.upper()
             # A new configuration must not cut it.
             account.elb.create_rule(
-                ListenerArn=listener, Priority=len(word) + int(word == b"two\n"),
+                ListenerArn=listener,
+                Priority=len(word) + int(word == b"two\n"),
                 Conditions=[{"Field": "path-pattern", "Values": [f"/{word.decode().strip()}"]}],
                 Actions=[{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}}],
             )
@@ -453,15 +505,33 @@ def test_rules_are_tried_by_priority(account, target):
     second = account.group()
 
     def rule(priority, field, config, action):
-        return account.elb.create_rule(ListenerArn=listener, Priority=priority, Conditions=[{"Field": field, **config}], Actions=[action])
+        return account.elb.create_rule(
+            ListenerArn=listener, Priority=priority, Conditions=[{"Field": field, **config}], Actions=[action]
+        )
 
     body = '{"home": "{env.HOME}"}'
     rule(20, "path-pattern", {"Values": ["/api/*"]}, {"Type": "forward", "TargetGroupArn": second})
-    rule(10, "path-pattern", {"Values": ["/api/down"]},
-         {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503", "ContentType": "application/json", "MessageBody": body}})
-    rule(30, "host-header", {"HostHeaderConfig": {"Values": ["old.*"]}},
-         {"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_301", "Protocol": "HTTPS", "Port": "443", "Host": "new.example.com"}})
-    assert second in [one["TargetGroupArn"] for one in account.elb.describe_target_groups(LoadBalancerArn=balancer)["TargetGroups"]]
+    rule(
+        10,
+        "path-pattern",
+        {"Values": ["/api/down"]},
+        {
+            "Type": "fixed-response",
+            "FixedResponseConfig": {"StatusCode": "503", "ContentType": "application/json", "MessageBody": body},
+        },
+    )
+    rule(
+        30,
+        "host-header",
+        {"HostHeaderConfig": {"Values": ["old.*"]}},
+        {
+            "Type": "redirect",
+            "RedirectConfig": {"StatusCode": "HTTP_301", "Protocol": "HTTPS", "Port": "443", "Host": "new.example.com"},
+        },
+    )
+    assert second in [
+        one["TargetGroupArn"] for one in account.elb.describe_target_groups(LoadBalancerArn=balancer)["TargetGroups"]
+    ]
     account.elb.register_targets(TargetGroupArn=second, Targets=[{"Id": other.address}])
     assert get(address, "/api/x")[2].decode() == other.address
     status, headers, answered = get(address, "/api/down")
@@ -476,22 +546,37 @@ def test_what_is_protected_or_not_served_is_refused(account, addresses):
     group, listener, balancer, address = account.served()
     forward = [{"Type": "forward", "TargetGroupArn": group}]
     elb = account.elb
-    code, message = code_of(elb.create_listener, LoadBalancerArn=balancer, Protocol="HTTPS", Port=8443, DefaultActions=forward)
+    code, message = code_of(
+        elb.create_listener, LoadBalancerArn=balancer, Protocol="HTTPS", Port=8443, DefaultActions=forward
+    )
     assert code == "UnsupportedFeature" and "HTTPS" in message
-    assert code_of(elb.create_listener, LoadBalancerArn=balancer, Protocol="HTTP", Port=PORT, DefaultActions=forward)[0] == "DuplicateListener"
+    assert (
+        code_of(elb.create_listener, LoadBalancerArn=balancer, Protocol="HTTP", Port=PORT, DefaultActions=forward)[0]
+        == "DuplicateListener"
+    )
     with socket.socket() as taken:
         taken.bind((address, 8081))
         taken.listen()
-        code, message = code_of(elb.create_listener, LoadBalancerArn=balancer, Protocol="HTTP", Port=8081, DefaultActions=forward)
+        code, message = code_of(
+            elb.create_listener, LoadBalancerArn=balancer, Protocol="HTTP", Port=8081, DefaultActions=forward
+        )
     assert code == "InvalidConfigurationRequest" and f"8081" in message and address in message
     assert len(elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]) == 1
-    code, message = code_of(elb.modify_load_balancer_attributes, LoadBalancerArn=balancer, Attributes=pairs({"access_logs.s3.enabled": "true"}))
+    code, message = code_of(
+        elb.modify_load_balancer_attributes,
+        LoadBalancerArn=balancer,
+        Attributes=pairs({"access_logs.s3.enabled": "true"}),
+    )
     assert code == "UnsupportedFeature" and "access_logs.s3.enabled" in message
     assert code_of(elb.create_target_group, Name="lambda", TargetType="lambda")[0] == "UnsupportedFeature"
     assert code_of(elb.delete_target_group, TargetGroupArn=group)[0] == "ResourceInUse"
-    elb.modify_load_balancer_attributes(LoadBalancerArn=balancer, Attributes=pairs({"deletion_protection.enabled": "true"}))
+    elb.modify_load_balancer_attributes(
+        LoadBalancerArn=balancer, Attributes=pairs({"deletion_protection.enabled": "true"})
+    )
     assert code_of(elb.delete_load_balancer, LoadBalancerArn=balancer)[0] == "OperationNotPermitted"
-    elb.modify_load_balancer_attributes(LoadBalancerArn=balancer, Attributes=pairs({"deletion_protection.enabled": "false"}))
+    elb.modify_load_balancer_attributes(
+        LoadBalancerArn=balancer, Attributes=pairs({"deletion_protection.enabled": "false"})
+    )
     elb.modify_listener(ListenerArn=listener, Port=8082)
     assert get(address, port=8082)[0] == 503
     elb.delete_load_balancer(LoadBalancerArn=balancer)
@@ -547,15 +632,34 @@ def test_the_ansible_modules_create_find_unchanged_and_remove(account, endpoint,
     }  # fmt: skip
     before = len(api_calls(endpoint))
     ran = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "play.yml", "-e", "@variables.json"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90, check=False,
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            "-i",
+            "localhost,",
+            "play.yml",
+            "-e",
+            "@variables.json",
+        ],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    tasks = json.loads(ran.stdout[ran.stdout.index("{"):])["plays"][0]["tasks"]
+    tasks = json.loads(ran.stdout[ran.stdout.index("{") :])["plays"][0]["tasks"]
     changed = [task["hosts"]["localhost"]["changed"] for task in tasks]
     assert changed == [True, True, False, False, False, False, True, True, False, False]
     writes = [call["action"] for call in api_calls(endpoint)[before:] if call["kind"] == "write"]
     assert writes == [
-        "CreateTargetGroup", "ModifyTargetGroupAttributes", "AddTags", "CreateLoadBalancer", "ModifyLoadBalancerAttributes",
-        "CreateListener", "DeleteListener", "DeleteLoadBalancer", "DeleteTargetGroup",
+        "CreateTargetGroup",
+        "ModifyTargetGroupAttributes",
+        "AddTags",
+        "CreateLoadBalancer",
+        "ModifyLoadBalancerAttributes",
+        "CreateListener",
+        "DeleteListener",
+        "DeleteLoadBalancer",
+        "DeleteTargetGroup",
     ], "the second run wrote something"

@@ -32,7 +32,7 @@ def addresses(message: bytes, name: str) -> list[str]:
     count = struct.unpack_from("!H", message, 6)[0]
     start = len(query(name)) - len(b"extra")
     assert len(message) == start + 16 * count
-    return [socket.inet_ntoa(message[start + 16 * one + 12:start + 16 * one + 16]) for one in range(count)]
+    return [socket.inet_ntoa(message[start + 16 * one + 12 : start + 16 * one + 16]) for one in range(count)]
 
 
 @given(st.lists(st.ip_addresses(v=4).map(str), max_size=MOST_ADDRESSES, unique=True), st.integers(1, 65535))
@@ -59,7 +59,10 @@ def test_the_directory_survives_any_message(message):
         pass
 
 
-@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20), st.text("ab/.?*-x", max_size=20))
+@given(
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20),
+    st.text("ab/.?*-x", max_size=20),
+)
 def test_wildcards_mean_any_text_and_any_one_character(value, path):
     pattern = matcher(({"Field": "path-pattern", "Values": [value]},))["path_regexp"]["pattern"]
 
@@ -75,12 +78,14 @@ def test_wildcards_mean_any_text_and_any_one_character(value, path):
 
 
 def test_conditions_of_different_kinds_must_all_hold():
-    found = matcher((
-        {"Field": "host-header", "HostHeaderConfig": {"Values": ["*.example.com"]}},
-        {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "x-team", "Values": ["a?"]}},
-        {"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["GET"]}},
-        {"Field": "source-ip", "SourceIpConfig": {"Values": ["127.0.0.0/8"]}},
-    ))
+    found = matcher(
+        (
+            {"Field": "host-header", "HostHeaderConfig": {"Values": ["*.example.com"]}},
+            {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "x-team", "Values": ["a?"]}},
+            {"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["GET"]}},
+            {"Field": "source-ip", "SourceIpConfig": {"Values": ["127.0.0.0/8"]}},
+        )
+    )
     assert set(found) == {"header_regexp", "method", "remote_ip"}
     assert set(found["header_regexp"]) == {"Host", "X-Team"}
     assert re.search(found["header_regexp"]["Host"]["pattern"], "A.Example.com:8080")
@@ -103,13 +108,20 @@ def test_what_cannot_be_served_exactly_is_refused_by_name(actions, conditions, w
 
 def test_a_redirect_keeps_what_it_does_not_name():
     plain = redirect({"StatusCode": "HTTP_302"}, 8080)
-    assert plain["headers"]["Location"] == ["http://{http.request.host}:8080{http.request.uri.path}{http.request.uri.prefixed_query}"]
-    secure = redirect({"StatusCode": "HTTP_301", "Protocol": "HTTPS", "Port": "443", "Path": "/{a}", "Query": "b=1&#{query}"}, 80)
+    assert plain["headers"]["Location"] == [
+        "http://{http.request.host}:8080{http.request.uri.path}{http.request.uri.prefixed_query}"
+    ]
+    secure = redirect(
+        {"StatusCode": "HTTP_301", "Protocol": "HTTPS", "Port": "443", "Path": "/{a}", "Query": "b=1&#{query}"}, 80
+    )
     assert secure["headers"]["Location"] == ["https://{http.request.host}/\\{a}?b=1&{http.request.uri.query}"]
 
 
 def test_what_a_user_wrote_is_no_placeholder_of_the_proxy():
-    assert fixed_response({"StatusCode": "200", "MessageBody": '{"home": "{env.HOME}"}'})["body"] == '\\{"home": "\\{env.HOME}"}'
+    assert (
+        fixed_response({"StatusCode": "200", "MessageBody": '{"home": "{env.HOME}"}'})["body"]
+        == '\\{"home": "\\{env.HOME}"}'
+    )
 
 
 def test_a_listener_forwards_each_request_once_and_only_where_the_directory_says():
@@ -128,31 +140,37 @@ def test_the_defaults_are_values_that_are_served(known):
     elb_attributes.check(known, known)
 
 
-@pytest.mark.parametrize(("key", "value", "error"), [
-    ("access_logs.s3.enabled", "true", Unsupported),
-    ("routing.http.xff_client_port.enabled", "true", Unsupported),
-    ("idle_timeout.timeout_seconds", "0", ValueError),
-    ("idle_timeout.timeout_seconds", "4001", ValueError),
-    ("idle_timeout.timeout_seconds", "x", ValueError),
-    ("routing.http.desync_mitigation_mode", "lax", ValueError),
-    ("deletion_protection.enabled", "yes", ValueError),
-    ("no.such.key", "true", ValueError),
-])
+@pytest.mark.parametrize(
+    ("key", "value", "error"),
+    [
+        ("access_logs.s3.enabled", "true", Unsupported),
+        ("routing.http.xff_client_port.enabled", "true", Unsupported),
+        ("idle_timeout.timeout_seconds", "0", ValueError),
+        ("idle_timeout.timeout_seconds", "4001", ValueError),
+        ("idle_timeout.timeout_seconds", "x", ValueError),
+        ("routing.http.desync_mitigation_mode", "lax", ValueError),
+        ("deletion_protection.enabled", "yes", ValueError),
+        ("no.such.key", "true", ValueError),
+    ],
+)
 def test_attributes_are_refused_by_name(key, value, error):
     with pytest.raises(error, match=re.escape(key)):
         elb_attributes.check({key: value}, elb_attributes.LOAD_BALANCER_DEFAULTS)
 
 
-@pytest.mark.parametrize(("wanted", "words"), [
-    ({"healthcheck_interval_seconds": 4}, "between 5 and 300"),
-    ({"healthcheck_interval_seconds": 5, "healthcheck_timeout_seconds": 5}, "smaller than the interval"),
-    ({"unhealthy_threshold_count": 1}, "between 2 and 10"),
-    ({"healthcheck_path": "health"}, "must begin with '/'"),
-    ({"healthcheck_path": "/a\r\nHost: x"}, "must begin with '/'"),
-    ({"healthcheck_port": "0"}, "Health check port"),
-    ({"matcher": {"HttpCode": "200-"}}, "matcher"),
-    ({"healthcheck_enabled": "false"}, "must be true"),
-])
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"healthcheck_interval_seconds": 4}, "between 5 and 300"),
+        ({"healthcheck_interval_seconds": 5, "healthcheck_timeout_seconds": 5}, "smaller than the interval"),
+        ({"unhealthy_threshold_count": 1}, "between 2 and 10"),
+        ({"healthcheck_path": "health"}, "must begin with '/'"),
+        ({"healthcheck_path": "/a\r\nHost: x"}, "must begin with '/'"),
+        ({"healthcheck_port": "0"}, "Health check port"),
+        ({"matcher": {"HttpCode": "200-"}}, "matcher"),
+        ({"healthcheck_enabled": "false"}, "must be true"),
+    ],
+)
 def test_health_checks_that_aws_refuses_are_refused(wanted, words):
     with pytest.raises(elb_requests.InvalidRequest, match=words):
         elb_requests.check_target_group({"target_type": "ip", **wanted})

@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_aws.target_health import (
-    DRAINING, FAILED, HEALTHY, INITIAL, PASSED, TIMED_OUT, UNHEALTHY, Health, HealthCheck, Matcher, judge_code, observe,
+    DRAINING,
+    FAILED,
+    HEALTHY,
+    INITIAL,
+    PASSED,
+    TIMED_OUT,
+    UNHEALTHY,
+    Health,
+    HealthCheck,
+    Matcher,
+    judge_code,
+    observe,
     receivers,
 )
 
@@ -37,8 +48,26 @@ def test_a_matcher_accepts_exactly_its_codes(ranges, code):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "200,", ",200", "abc", "2xx", "200-", "-200", "200-299-301", "299-200", "199", "500", "200-500", "20", "0200",
-             " 200", "200;201", "２００"],
+    "text",
+    [
+        "",
+        "200,",
+        ",200",
+        "abc",
+        "2xx",
+        "200-",
+        "-200",
+        "200-299-301",
+        "299-200",
+        "199",
+        "500",
+        "200-500",
+        "20",
+        "0200",
+        " 200",
+        "200;201",
+        "２００",
+    ],
 )
 def test_a_matcher_that_aws_refuses_is_refused_with_its_text(text):
     with pytest.raises(ValueError, match="Health check matcher"):
