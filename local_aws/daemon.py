@@ -48,7 +48,7 @@ def running_port(settings: Settings) -> int | None:
         instance = json.loads((settings.folder / INSTANCE_FILE).read_text())
         process = psutil.Process(instance["pid"])
         alive = process.environ().get(processes.MARK) == str(settings.folder) and process.is_running()
-    except (OSError, ValueError, KeyError, psutil.Error):
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
     return instance["port"] if alive else None
 
@@ -114,7 +114,7 @@ def down(settings: Settings) -> str:
     """End the daemon and everything it started, also after a crash, and remove its folder."""
     if not (settings.folder / INSTANCE_FILE).exists():
         return "The local AWS is down already"
-    with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, psutil.Error):
         daemon = psutil.Process(json.loads((settings.folder / INSTANCE_FILE).read_text())["pid"])
         if daemon.environ().get(processes.MARK) == str(settings.folder):
             daemon.terminate()

@@ -126,7 +126,8 @@ def receivers(
     """Which of (key, state) receive requests: the healthy ones or, when too few are healthy, every registered one.
 
     The load balancer "fails open" below the target group's thresholds for unhealthy state routing (default: one
-    healthy target): https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html
+    healthy target):
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html
     A draining target never receives anything new.
     """
     registered = [(key, state) for key, state in targets if state != DRAINING]

@@ -218,7 +218,8 @@ def _patch_target_groups() -> None:
         found.attributes.update(attributes)
 
     def load_balancer_arns(self: Any) -> list[str]:
-        # moto only ever adds to this list. https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroup.html
+        # moto only ever adds to this list.
+        # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroup.html
         backend = models.elbv2_backends[self.account_id][self.region_name]
         return list(dict.fromkeys(one.arn for arn, one in elb_targets.users_of(backend) if arn == self.arn))
 

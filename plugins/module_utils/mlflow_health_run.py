@@ -211,6 +211,7 @@ class HealthRun:
         kind = {"Content-Type": "application/octet-stream"}
         stored = self.client.send("PUT", path, data=content, headers=kind, login=self.client.login, repeatable=True)
         if stored.status != 200:
+            self._refuse_beyond_ascii(stored)
             raise self.client.error(stored, "PUT", path)
         fetched = self.client.send("GET", path, login=self.client.login, largest=self.artifact_size + mlflow_errors.LONGEST * 100)
         if fetched.status != 200:
@@ -220,6 +221,14 @@ class HealthRun:
                 f"{len(content)} bytes were stored, {len(fetched.data)} others came back", "check what stands between server and bucket"
             )
         return Verdict(PASSED, f"{len(content)} bytes came back from the artifact store with the same SHA-256")
+
+    def _refuse_beyond_ascii(self, answer: Answer) -> None:
+        if answer.status == 401:
+            if self.found_version is None:
+                self._ask_version()
+            limit = mlflow_versions.login_limit(*self.client.login, self.found_version)
+            if limit:
+                raise Wrong(limit, "give the user a name and a password of ASCII characters")
 
     def _start(self) -> Trace:
         """The run that everything is written to; made when first needed, marked from its first moment."""

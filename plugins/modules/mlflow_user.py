@@ -58,6 +58,8 @@ attributes:
     support: full
 notes:
   - The user logged in as can neither be deleted nor lose its admin flag here.
+  - MLflow 3 lets users beyond ASCII in name or password log in, but refuses them (401) where artifacts are uploaded and downloaded.
+    The module warns when it sets such a password.
   - With C(auth_cache_ttl_seconds) set on the server, a password that was replaced may be accepted by other workers for that time. A task
     that sets the earlier password again within it may take it for the present one and change nothing.
 seealso:
@@ -186,13 +188,21 @@ def look(client: mlflow_client.Client, desired: mlflow_users.Desired, password: 
     return current
 
 
-def refuse_password(client: mlflow_client.Client, name: str, password: str | None, changes: list[mlflow_users.Change]) -> None:
-    """Name the password rule before anything is changed. Raises ValueError with one line."""
-    if password is None or not any(change.action in (mlflow_users.CREATE, mlflow_users.SET_PASSWORD) for change in changes):
-        return
-    problem = mlflow_versions.password_problem(password, mlflow_users_api.version(client))
+def new_password(password: str | None, changes: list[mlflow_users.Change]) -> str | None:
+    """The password that the changes will set, None if they set none."""
+    sets = any(change.action in (mlflow_users.CREATE, mlflow_users.SET_PASSWORD) for change in changes)
+    return password if sets else None
+
+
+def judge_password(module: AnsibleModule, client: mlflow_client.Client, name: str, password: str) -> None:
+    """Name the server's rules before anything is changed: ValueError with one line, or a warning."""
+    version = mlflow_users_api.version(client)
+    problem = mlflow_versions.password_problem(password, version)
     if problem:
         raise ValueError(f"user_password of {name!r}: {problem}")
+    limit = mlflow_versions.login_limit(name, password, version)
+    if limit:
+        module.warn(f"user {name!r}: {limit}")
 
 
 def run(module: AnsibleModule, done: list[dict[str, t.Any]]) -> dict[str, t.Any]:
@@ -205,7 +215,9 @@ def run(module: AnsibleModule, done: list[dict[str, t.Any]]) -> dict[str, t.Any]
         client.keep_secret(name, password)
     before = look(client, desired, password)
     changes = mlflow_users.plan(before, desired)
-    refuse_password(client, name, password, changes)
+    to_set = new_password(password, changes)
+    if to_set is not None:
+        judge_password(module, client, name, to_set)
     after = mlflow_users.predict(before, desired, changes)
     if not module.check_mode:
         for change in changes:

@@ -36,9 +36,13 @@ BIG = 100 * 1024 * 1024
 API_LOGS: dict[str, Path] = {}
 BLOCK = os.urandom(1024 * 1024)
 CHECK = {
-    "HealthCheckPath": "/health", "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 2,
-    "HealthyThresholdCount": 2, "UnhealthyThresholdCount": 2, "Matcher": {"HttpCode": "200-204,301"},
-}  # fmt: skip
+    "HealthCheckPath": "/health",
+    "HealthCheckIntervalSeconds": 5,
+    "HealthCheckTimeoutSeconds": 2,
+    "HealthyThresholdCount": 2,
+    "UnhealthyThresholdCount": 2,
+    "Matcher": {"HttpCode": "200-204,301"},
+}
 
 
 def free_port():
@@ -365,7 +369,8 @@ def test_a_killed_target_is_taken_out_when_its_checks_fail(account, target, addr
     assert unhealthy - killed < 2 * 5 + 2, "two checks, five seconds apart"
     assert max(when for when, _ in load.failed) < unhealthy + 0.5
     print(
-        f"\nkilled target: {len(load.failed)} of {load.count} requests failed, for {max(when for when, _ in load.failed) - killed:.1f} s"
+        f"\nkilled target: {len(load.failed)} of {load.count} requests failed, "
+        f"for {max(when for when, _ in load.failed) - killed:.1f} s"
     )
 
 
@@ -595,7 +600,8 @@ PLAY = """
   tasks:
     - &group
       community.aws.elb_target_group:
-        {state: present, name: demo, target_type: ip, protocol: http, port: 5000, vpc_id: "{{ vpc }}", modify_targets: false,
+        {state: present, name: demo, target_type: ip, protocol: http, port: 5000, vpc_id: "{{ vpc }}",
+         modify_targets: false,
          health_check_protocol: http, health_check_path: /health, health_check_interval: 10, health_check_timeout: 5,
          healthy_threshold_count: 2, unhealthy_threshold_count: 3, successful_response_codes: "200",
          health_check_port: traffic-port, deregistration_delay_timeout: 30, stickiness_enabled: false,
@@ -626,10 +632,16 @@ def test_the_ansible_modules_create_find_unchanged_and_remove(account, endpoint,
     variables = {"vpc": account.vpc, "subnets": account.subnets, "group": account.security_group}
     (tmp_path / "variables.json").write_text(json.dumps(variables))
     (tmp_path / "play.yml").write_text(PLAY)
-    environment = os.environ | KEYS | {
-        "AWS_REGION": REGION, "AWS_ENDPOINT_URL": endpoint, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-    }  # fmt: skip
+    environment = (
+        os.environ
+        | KEYS
+        | {
+            "AWS_REGION": REGION,
+            "AWS_ENDPOINT_URL": endpoint,
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+        }
+    )
     before = len(api_calls(endpoint))
     ran = subprocess.run(
         [

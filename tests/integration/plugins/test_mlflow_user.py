@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_client, mlflow_users_api
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_client, mlflow_users, mlflow_users_api
 from ansible_collections.mlops.mlflow_aws.plugins.modules import mlflow_health, mlflow_user
 
 from .conftest import ADMIN_PASSWORD
@@ -86,15 +86,31 @@ def test_a_user_with_permissions_can_be_deleted(quartet, run_module, server, cli
 
 def test_hostile_passwords_arrive_whole(run_module, server, client):
     """30 generated passwords; every second one has characters beyond ASCII."""
+    run_module(mlflow_user, server.connection | {"name": "hostile", "user_password": PASSWORD})
     random_source = random.Random(2718)
     for number in range(30):
         letters = HOSTILE + ("\u00df\u4e2d\u05d0" if number % 2 else "") + "aZ0"
         password = "".join(random_source.choice(letters) for _letter in range(12 + number))
-        options = server.connection | {"name": "hostile", "user_password": password, "update_password": "always"}
-        result = run_module(mlflow_user, options)
-        assert result.get("changed"), result
-        assert works(client, "hostile", password) and not works(client, "hostile", password + "x")
+        mlflow_users_api.apply(client, "hostile", password, mlflow_users.Change(mlflow_users.SET_PASSWORD))
+        assert works(client, "hostile", password)
+    assert not works(client, "hostile", password + "x")
+    again = {"name": "hostile", "user_password": password, "update_password": "always"}
+    assert not run_module(mlflow_user, server.connection | again)["changed"]
     run_module(mlflow_user, server.connection | {"name": "hostile", "state": "absent"})
+
+
+def test_beyond_ascii_mlflow_3_lets_users_in_but_not_to_artifacts(run_module, server):
+    """A limit of MLflow 3.17 (its FastAPI routes read the Authorization header as ASCII), told in words by both modules."""
+    options = {"name": "admin two", "user_password": "beyond-ascii-ü", "admin": True}
+    warnings = run_module(mlflow_user, server.connection | options).get("warnings", [])
+    login = server.connection | {"username": options["name"], "password": options["user_password"]}
+    result = run_module(mlflow_health, login | {"checks": ["admin_login", "artifact_round_trip"]})
+    if server.version.startswith("2."):
+        assert "failed" not in result and warnings == []
+    else:
+        assert [one["status"] for one in result["checks"]] == ["passed", "failed", "passed"] and "only ASCII" in result["msg"]
+        assert "only ASCII" in warnings[0]
+    run_module(mlflow_user, server.connection | {"name": options["name"], "state": "absent"})
 
 
 def test_the_admins_own_password_and_back(run_module, server):

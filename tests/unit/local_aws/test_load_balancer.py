@@ -92,15 +92,35 @@ def test_conditions_of_different_kinds_must_all_hold():
     assert not re.search(found["header_regexp"]["Host"]["pattern"], "example.com")
 
 
-@pytest.mark.parametrize(("actions", "conditions", "words"), [
-    ([{"Type": "authenticate-oidc"}], [], "authenticate-oidc"),
-    ([FORWARD, FORWARD], [], "2 actions"),
-    ([{"Type": "forward", "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "a"}, {"TargetGroupArn": "b"}]}}], [], "2 target groups"),
-    ([{**FORWARD, "ForwardConfig": {"TargetGroupStickinessConfig": {"Enabled": True}}}], [], "stickiness"),
-    ([FORWARD], [{"Field": "query-string", "QueryStringConfig": {"Values": []}}], "query-string"),
-    ([FORWARD], [{"Field": "path-pattern", "Values": ["/a"]}, {"Field": "path-pattern", "Values": ["/b"]}], "two 'path-pattern'"),
-    ([{"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_301", "Path": "/x/#{path}/#{host}"}}], [], "redirect"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("actions", "conditions", "words"),
+    [
+        ([{"Type": "authenticate-oidc"}], [], "authenticate-oidc"),
+        ([FORWARD, FORWARD], [], "2 actions"),
+        (
+            [
+                {
+                    "Type": "forward",
+                    "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "a"}, {"TargetGroupArn": "b"}]},
+                }
+            ],
+            [],
+            "2 target groups",
+        ),
+        ([{**FORWARD, "ForwardConfig": {"TargetGroupStickinessConfig": {"Enabled": True}}}], [], "stickiness"),
+        ([FORWARD], [{"Field": "query-string", "QueryStringConfig": {"Values": []}}], "query-string"),
+        (
+            [FORWARD],
+            [{"Field": "path-pattern", "Values": ["/a"]}, {"Field": "path-pattern", "Values": ["/b"]}],
+            "two 'path-pattern'",
+        ),
+        (
+            [{"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_301", "Path": "/x/#{path}/#{host}"}}],
+            [],
+            "redirect",
+        ),
+    ],
+)
 def test_what_cannot_be_served_exactly_is_refused_by_name(actions, conditions, words):
     with pytest.raises(Unsupported, match=re.escape(words)):
         rule(actions, conditions)

@@ -264,3 +264,14 @@ def test_processes():
 )
 def test_bad_options(run_module, connection, options, reason):
     assert reason in run_module(mlflow_health, connection | options)["msg"]
+
+
+def test_a_login_beyond_ascii_that_is_refused_at_the_artifacts(health, mlflow):
+    mlflow.users["admin"]["password"] = "beyond-ascii-ü"
+    http_answer = mlflow.answer
+    mlflow.http.behave = lambda request: Reply(401) if request.method == "PUT" else http_answer(request)
+    for checks in (["version", "artifact_round_trip"], ["artifact_round_trip"]):
+        message = health(password="beyond-ascii-ü", checks=checks)["msg"]
+        assert ("only ASCII names" if mlflow.new else "refuses this user name and password") in message
+    mlflow.users["admin"]["password"] = "the-admin-has-this-one"
+    assert "refuses this user name and password" in health(checks=["artifact_round_trip"])["msg"]

@@ -165,3 +165,12 @@ def test_since_when_the_host_is_checked(version, checks):
 def test_password_rules_are_named(password, version, reason):
     problem = mlflow_versions.password_problem(password, version)
     assert problem is None if reason is None else reason in problem and (password not in problem or password == "password")
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "version", "limited"),
+    [("ada", "ü", "3.17.2", True), ("ädä", "u", "3.17.2", True), ("ada", "u", "3.17.2", False), ("ada", "ü", "2.18.0", False), ("ä", "ü", None, False)],
+)
+def test_beyond_ascii_version_3_is_limited(username, password, version, limited):
+    limit = mlflow_versions.login_limit(username, password, version)
+    assert (limit is not None and "only ASCII" in limit) is limited
