@@ -21,7 +21,7 @@ async def probe(address: str, traffic_port: int, check: HealthCheck) -> Outcome:
     """GET the path on a connection of its own; redirects are judged by their code, not followed."""
     try:
         return await asyncio.wait_for(_exchange(address, check.port or traffic_port, check), check.timeout)
-    except (asyncio.TimeoutError, TimeoutError):
+    except TimeoutError:
         return TIMED_OUT
     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
         return FAILED

@@ -32,7 +32,8 @@ options:
     default: true
   ca_path:
     description:
-      - File with the certificates, in PEM, that the server's certificate is checked against, instead of those of the system.
+      - File with the certificates, in PEM, that the server's certificate is checked against, instead of those of the
+        system.
     type: path
   timeout:
     description:
@@ -48,5 +49,6 @@ options:
     default: 30
 notes:
   - Needs no MLflow client library.
-  - Redirects are not followed and C(~/.netrc) is not read, so that a password goes nowhere else. Proxies are taken from the environment.
+  - Redirects are not followed and C(~/.netrc) is not read, so that a password goes nowhere else. Proxies are taken from
+    the environment.
 """

@@ -24,15 +24,22 @@ def base_url(tracking_uri: str) -> str:
         port = parts.port
         host = parts.hostname or ""
     except ValueError as error:
-        raise ValueError(f"tracking_uri: the host or port in it is not valid ({_first_words(error)}); {_FORM}") from None
+        raise ValueError(
+            f"tracking_uri: the host or port in it is not valid ({_first_words(error)}); {_FORM}"
+        ) from None
     if "@" in parts.netloc:
-        raise ValueError("tracking_uri: it holds a user name or password; give them as username and password, so that no log shows them")
+        raise ValueError(
+            "tracking_uri: it holds a user name or password; give them as username and password, so that no log shows"
+            " them"
+        )
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"tracking_uri: its scheme is {parts.scheme[:20] or 'missing'!r}, not http or https; {_FORM}")
     if parts.query or parts.fragment or "?" in tracking_uri or "#" in tracking_uri:
         raise ValueError(f"tracking_uri: it has a query or a fragment; {_FORM}")
     if not (_IPV6 if parts.netloc.startswith("[") else _HOST).match(host):
-        raise ValueError(f"tracking_uri: its host {host[:80]!r} is empty or no host name; {_FORM}, names outside ASCII as punycode")
+        raise ValueError(
+            f"tracking_uri: its host {host[:80]!r} is empty or no host name; {_FORM}, names outside ASCII as punycode"
+        )
     if port == 0:
         raise ValueError(f"tracking_uri: port 0 is no port to connect to; {_FORM}")
     prefix = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~-._")
@@ -57,7 +64,10 @@ def refuse_username(option: str, value: str) -> None:
     if value == "":
         raise ValueError(f"{option}: it is empty; give the name of the user")
     if ":" in value:
-        raise ValueError(f"{option}: {value!r} holds a colon, which separates name and password in basic authentication; leave it out")
+        raise ValueError(
+            f"{option}: {value!r} holds a colon, which separates name and password in basic authentication; leave"
+            " it out"
+        )
     if any(ord(char) < 32 or 127 <= ord(char) < 160 for char in value):
         raise ValueError(f"{option}: {value!r} holds a control character; leave it out")
     if len(value) > LONGEST_NAME:

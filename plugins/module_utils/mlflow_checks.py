@@ -60,7 +60,11 @@ def seen(answer: Answer) -> str:
 def _unexpected(answer: Answer, wanted: str) -> Verdict:
     kind, code, message = mlflow_errors.describe(answer.status, answer.text, answer.headers.get("location", ""))
     error = mlflow_errors.MlflowError(answer.status, code, message, "", "", kind)
-    return Verdict(FAILED, f"{seen(answer)} instead of {wanted}", mlflow_errors.remedy(error) or "check that tracking_uri is MLflow")
+    return Verdict(
+        FAILED,
+        f"{seen(answer)} instead of {wanted}",
+        mlflow_errors.remedy(error) or "check that tracking_uri is MLflow",
+    )
 
 
 def liveness(answer: Answer) -> Verdict:
@@ -68,7 +72,11 @@ def liveness(answer: Answer) -> Verdict:
     if answer.status == 200 and answer.text.strip() == "OK":
         return Verdict(PASSED, "the server is alive")
     if answer.status == 200:
-        return Verdict(FAILED, "/health answers 200 but not OK, so it is not MLflow's", "check host, port and prefix of tracking_uri")
+        return Verdict(
+            FAILED,
+            "/health answers 200 but not OK, so it is not MLflow's",
+            "check host, port and prefix of tracking_uri",
+        )
     return _unexpected(answer, "200 OK from /health")
 
 
@@ -97,7 +105,9 @@ def shipped_password(username: str, answer: Answer) -> Verdict:
     if answer.status == 401:
         return Verdict(PASSED, "the passwords that MLflow was shipped with are refused")
     if answer.status == 200:
-        return Verdict(FAILED, f"user {username!r} has a password that MLflow was shipped with and everybody knows", SHIPPED_REMEDY)
+        return Verdict(
+            FAILED, f"user {username!r} has a password that MLflow was shipped with and everybody knows", SHIPPED_REMEDY
+        )
     return _unexpected(answer, "401")
 
 
@@ -117,7 +127,11 @@ def version(answer: Answer, wanted: str | None) -> Verdict:
         return Verdict(PASSED, f"the server is MLflow {found}; no version was asked for")
     if found == wanted:
         return Verdict(PASSED, f"the server is MLflow {found}")
-    return Verdict(FAILED, f"the server is MLflow {found}, not {wanted}", "deploy the wanted version, or see why the old tasks still serve")
+    return Verdict(
+        FAILED,
+        f"the server is MLflow {found}, not {wanted}",
+        "deploy the wanted version, or see why the old tasks still serve",
+    )
 
 
 def wrong_host(answer: Answer, found_version: str | None) -> Verdict:
@@ -134,7 +148,9 @@ def wrong_host(answer: Answer, found_version: str | None) -> Verdict:
     if checks is None:
         return Verdict(SKIPPED, "cannot be told while the version is unknown")
     remedy = "set the server's allowed hosts (MLFLOW_SERVER_ALLOWED_HOSTS) and leave its security middleware on"
-    return Verdict(FAILED, f"a request with Host {WRONG_HOST} is taken ({seen(answer)}), which allows DNS rebinding", remedy)
+    return Verdict(
+        FAILED, f"a request with Host {WRONG_HOST} is taken ({seen(answer)}), which allows DNS rebinding", remedy
+    )
 
 
 def default_experiment(answer: Answer) -> Verdict:
@@ -145,7 +161,9 @@ def default_experiment(answer: Answer) -> Verdict:
         return _unexpected(answer, "experiment 0")
     name, stage = experiment.get("name"), experiment.get("lifecycle_stage")
     if stage != "active":
-        return Verdict(FAILED, f"experiment 0, {name!r}, is {stage}", "restore it, because runs without an experiment go there")
+        return Verdict(
+            FAILED, f"experiment 0, {name!r}, is {stage}", "restore it, because runs without an experiment go there"
+        )
     return Verdict(PASSED, f"experiment 0, {name!r}, exists")
 
 

@@ -12,7 +12,8 @@ import typing as t
 from urllib.parse import quote, quote_plus
 
 MASK = "********"
-# Characters of a message that is shown, and of one that may still hold a secret: cutting comes after masking, never through a secret.
+# Characters of a message that is shown, and of one that may still hold a secret: cutting comes after masking, never
+# through a secret.
 LONGEST = 300
 _LONGEST_RAW = 20000
 
@@ -30,12 +31,15 @@ _PASSWORD_HASH = re.compile(r"(scrypt|pbkdf2|argon2|bcrypt)[:$][^\s'\",)]*")
 class MlflowError(Exception):
     """A request that did not give what it should.
 
-    status: HTTP status, None when there was no answer. error_code: MLflow's own code such as RESOURCE_DOES_NOT_EXIST, else empty.
-    message: one line, no secrets. kind: json, text, html, empty or redirect for answers; refused, name, tls, timeout or connection
-    when there was none.
+    status: HTTP status, None when there was no answer. error_code: MLflow's own code such as RESOURCE_DOES_NOT_EXIST,
+    else empty.
+    message: one line, no secrets. kind: json, text, html, empty or redirect for answers; refused, name, tls, timeout or
+    connection when there was none.
     """
 
-    def __init__(self, status: int | None, error_code: str, message: str, method: str, url: str, kind: str = "") -> None:
+    def __init__(
+        self, status: int | None, error_code: str, message: str, method: str, url: str, kind: str = ""
+    ) -> None:
         super().__init__(status, error_code, message, method, url, kind)
         self.status = status
         self.error_code = error_code
@@ -64,11 +68,16 @@ def _spellings(secret: str) -> set[str]:
     # A server may also show the bytes that it received.
     as_bytes = {repr(form.encode("utf-8", "surrogatepass"))[2:-1] for form in (secret, as_json)}
     in_url = {quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace")}
-    return {secret, as_json, readable_json, bare_repr, secret.replace("'", "''"), one_line(secret, len(secret) + 3)} | in_url | as_bytes
+    return (
+        {secret, as_json, readable_json, bare_repr, secret.replace("'", "''"), one_line(secret, len(secret) + 3)}
+        | in_url
+        | as_bytes
+    )
 
 
 def mask(text: str, secrets: t.Iterable[str]) -> str:
-    """`text` in one line with every spelling of every secret replaced, longest first so that no part of one is left over, then cut."""
+    """`text` in one line with every spelling of every secret replaced, longest first so that no part of one is left
+    over, then cut."""
     spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret) if spelling.strip()}
     for spelling in sorted(spellings, key=len, reverse=True):
         text = text.replace(spelling, MASK)
@@ -84,7 +93,8 @@ def login_secrets(username: str | None, password: str | None) -> set[str]:
 
 
 def body_kind(body: str) -> str:
-    """json (an object or a list), html, text or empty; decided by what is in it, because Content-Type is often wrong."""
+    """json (an object or a list), html, text or empty; decided by what is in it, because Content-Type is often
+    wrong."""
     if not body.strip():
         return "empty"
     if _HTML.match(body):
@@ -102,7 +112,8 @@ def parse_json(body: str) -> t.Any:
 
 
 def describe(status: int, body: str, location: str = "") -> tuple[str, str, str]:
-    """(kind, error_code, message) of an answer that was not the one hoped for. The message is long and unmasked: mask() it."""
+    """(kind, error_code, message) of an answer that was not the one hoped for. The message is long and unmasked: mask()
+    it."""
     if 300 <= status < 400:
         where = one_line(location, _LONGEST_RAW) or "nowhere"
         return "redirect", "", f"the server redirects elsewhere, not to be followed with a password: {where}"

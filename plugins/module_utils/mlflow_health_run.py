@@ -12,9 +12,20 @@ import socket
 import time
 import typing as t
 
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_address, mlflow_checks, mlflow_errors, mlflow_traces
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
+    mlflow_address,
+    mlflow_checks,
+    mlflow_errors,
+    mlflow_traces,
+)
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_versions
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_checks import FAILED, PASSED, SKIPPED, Result, Verdict
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_checks import (
+    FAILED,
+    PASSED,
+    SKIPPED,
+    Result,
+    Verdict,
+)
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_client import API, Answer, Client, Login
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_errors import MlflowError
 
@@ -52,7 +63,9 @@ def process_runs(pid: int) -> bool:
 class HealthRun:
     """One verification. `results` grows check by check; `found_version` is what the server says of itself."""
 
-    def __init__(self, client: Client, wanted_version: str | None, experiment: str, artifact_size: int, write: bool) -> None:
+    def __init__(
+        self, client: Client, wanted_version: str | None, experiment: str, artifact_size: int, write: bool
+    ) -> None:
         self.client = client
         self.wanted_version = wanted_version
         self.experiment = experiment
@@ -67,7 +80,8 @@ class HealthRun:
         self._wrote = False
 
     def wait(self, deadline: float) -> None:
-        """Return once the server is alive and its database answers, or at `deadline` (monotonic seconds): the checks tell the rest."""
+        """Return once the server is alive and its database answers, or at `deadline` (monotonic seconds): the checks
+        tell the rest."""
         while time.monotonic() < deadline and not self._ready():
             time.sleep(max(0.0, min(POLL, deadline - time.monotonic())))
 
@@ -125,7 +139,9 @@ class HealthRun:
             return Verdict(FAILED, str(error), mlflow_errors.remedy(error))
 
     def _search(self, login: Login | None) -> Answer:
-        return self.client.send("POST", API + "experiments/search", body={"max_results": 1}, login=login, repeatable=True)
+        return self.client.send(
+            "POST", API + "experiments/search", body={"max_results": 1}, login=login, repeatable=True
+        )
 
     def _liveness(self) -> Verdict:
         return mlflow_checks.liveness(self.client.send("GET", "/health"))
@@ -165,7 +181,11 @@ class HealthRun:
         if self.found_version is None:
             self._ask_version()
         answer = self.client.send(
-            "GET", API + "experiments/get", {"experiment_id": "0"}, headers={"Host": mlflow_checks.WRONG_HOST}, login=self.client.login
+            "GET",
+            API + "experiments/get",
+            {"experiment_id": "0"},
+            headers={"Host": mlflow_checks.WRONG_HOST},
+            login=self.client.login,
         )
         return mlflow_checks.wrong_host(answer, self.found_version)
 
@@ -204,7 +224,10 @@ class HealthRun:
         root = mlflow_traces.artifact_root(trace.artifact_uri)
         if root is None:
             scheme = trace.artifact_uri.split(":", 1)[0]
-            remedy = "start it with --artifacts-destination and without --default-artifact-root, or leave artifact_round_trip out"
+            remedy = (
+                "start it with --artifacts-destination and without --default-artifact-root, or leave"
+                " artifact_round_trip out"
+            )
             raise Wrong(f"the server sends clients to {scheme}: for artifacts and is no proxy for them", remedy)
         path = f"{ARTIFACTS}/{mlflow_address.artifact_path(root)}/{FILE_NAME}"
         content = secrets.token_bytes(self.artifact_size)
@@ -213,12 +236,15 @@ class HealthRun:
         if stored.status != 200:
             self._refuse_beyond_ascii(stored)
             raise self.client.error(stored, "PUT", path)
-        fetched = self.client.send("GET", path, login=self.client.login, largest=self.artifact_size + mlflow_errors.LONGEST * 100)
+        fetched = self.client.send(
+            "GET", path, login=self.client.login, largest=self.artifact_size + mlflow_errors.LONGEST * 100
+        )
         if fetched.status != 200:
             raise self.client.error(fetched, "GET", path)
         if hashlib.sha256(fetched.data).digest() != hashlib.sha256(content).digest():
             raise Wrong(
-                f"{len(content)} bytes were stored, {len(fetched.data)} others came back", "check what stands between server and bucket"
+                f"{len(content)} bytes were stored, {len(fetched.data)} others came back",
+                "check what stands between server and bucket",
             )
         return Verdict(PASSED, f"{len(content)} bytes came back from the artifact store with the same SHA-256")
 
@@ -248,9 +274,13 @@ class HealthRun:
 
     def _find_experiment(self) -> str:
         if self._experiment_id is None:
-            experiment = self.client.call("GET", "experiments/get-by-name", {"experiment_name": self.experiment})["experiment"]
+            experiment = self.client.call("GET", "experiments/get-by-name", {"experiment_name": self.experiment})[
+                "experiment"
+            ]
             if experiment.get("lifecycle_stage") != "active":
-                raise Wrong(f"experiment {self.experiment!r} is deleted", "restore it, or name another as experiment_name")
+                raise Wrong(
+                    f"experiment {self.experiment!r} is deleted", "restore it, or name another as experiment_name"
+                )
             self._experiment_id = str(experiment["experiment_id"])
         return self._experiment_id
 

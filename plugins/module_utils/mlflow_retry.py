@@ -24,7 +24,8 @@ def may_repeat(status: int | None, kind: str, repeatable: bool) -> bool:
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds from a Retry-After header (a number or an HTTP date); `now` in seconds since the epoch. None: not usable."""
+    """Seconds from a Retry-After header (a number or an HTTP date); `now` in seconds since the epoch. None: not
+    usable."""
     text = (value or "").strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)

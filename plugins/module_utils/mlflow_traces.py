@@ -1,7 +1,8 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The run that a health check writes: how it is marked, and which marked runs a killed check left behind. Everything here is pure."""
+"""The run that a health check writes: how it is marked, and which marked runs a killed check left behind. Everything
+here is pure."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def tag_of(run: dict[str, t.Any]) -> str:
 
 
 def is_left_behind(run: dict[str, t.Any], mine: str, now: int, alive: t.Callable[[int], bool]) -> bool:
-    """Whether nobody works with this marked run any more. `now` in ms; `alive` tells whether a process of this machine runs."""
+    """Whether nobody works with this marked run any more. `now` in ms; `alive` tells whether a process of this machine
+    runs."""
     owner, my = tag_of(run).split(" "), mine.split(" ")
     if now - int(run["info"].get("start_time", 0)) > LONGEST_CHECK:
         return True

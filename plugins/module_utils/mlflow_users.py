@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import typing as t
 
-CREATE, SET_PASSWORD, SET_ADMIN, REMOVE_PERMISSION, DELETE = "create", "set_password", "set_admin", "remove_permission", "delete"
+CREATE, SET_PASSWORD, SET_ADMIN, REMOVE_PERMISSION, DELETE = (
+    "create",
+    "set_password",
+    "set_admin",
+    "remove_permission",
+    "delete",
+)
 
 
 class Current(t.NamedTuple):
     """A user as the server has it.
 
-    permissions: (kind, id), such as ("experiment", "3"), that block deletion. Servers up to 3.12 tell them; newer ones remove them
-    by themselves. password_works: None if nobody asked the server.
+    permissions: (kind, id), such as ("experiment", "3"), that block deletion. Servers up to 3.12 tell them; newer ones
+    remove them by themselves. password_works: None if nobody asked the server.
     """
 
     username: str
@@ -55,7 +61,10 @@ def refuse(desired: Desired, login: str) -> str | None:
     if desired.username != login:
         return None
     if not desired.present:
-        return f"name: {login!r} is the user this task logs in as, and nobody may delete themselves; log in as another admin"
+        return (
+            f"name: {login!r} is the user this task logs in as, and nobody may delete themselves; log in as another"
+            " admin"
+        )
     if desired.admin is False:
         return f"admin: {login!r} is the admin this task logs in as, and would lock itself out; log in as another admin"
     return None
@@ -66,14 +75,18 @@ def needs_password_test(current: Current | None, desired: Desired) -> bool:
 
 
 def plan(current: Current | None, desired: Desired) -> list[Change]:
-    """The changes, in order, that make `current` (None: no such user) what is desired. Raises ValueError if there is no way."""
+    """The changes, in order, that make `current` (None: no such user) what is desired. Raises ValueError if there is no
+    way."""
     if not desired.present:
         if current is None:
             return []
         return [Change(REMOVE_PERMISSION, target=target) for target in current.permissions] + [Change(DELETE)]
     if current is None:
         if not desired.has_password:
-            raise ValueError(f"user_password: missing, and user {desired.username!r} does not exist; give the password to create it with")
+            raise ValueError(
+                f"user_password: missing, and user {desired.username!r} does not exist; give the password to create it"
+                " with"
+            )
         # The server ignores is_admin when it creates a user.
         return [Change(CREATE)] + ([Change(SET_ADMIN, True)] if desired.admin else [])
     changes = []

@@ -21,7 +21,11 @@ _PERMISSION_PATHS = {
 def from_answer(answer: dict[str, t.Any]) -> Current | None:
     """The user in the answer to users/get; None if there is none in it, as from a server that is not MLflow."""
     user = answer.get("user")
-    if not isinstance(user, dict) or not isinstance(user.get("username"), str) or not isinstance(user.get("is_admin"), bool):
+    if (
+        not isinstance(user, dict)
+        or not isinstance(user.get("username"), str)
+        or not isinstance(user.get("is_admin"), bool)
+    ):
         return None
     permissions = [("experiment", str(one["experiment_id"])) for one in user.get("experiment_permissions") or []]
     permissions += [("registered_model", str(one["name"])) for one in user.get("registered_model_permissions") or []]
@@ -38,22 +42,34 @@ def read(client: Client, username: str, login: Login | None = None) -> Current |
         raise
     user = from_answer(answer)
     if user is None:
-        raise MlflowError(200, "", "the answer holds no user; check that tracking_uri is MLflow", "GET", client.base + API + "users/get", "json")
+        raise MlflowError(
+            200,
+            "",
+            "the answer holds no user; check that tracking_uri is MLflow",
+            "GET",
+            client.base + API + "users/get",
+            "json",
+        )
     return user
 
 
 def who_am_i(client: Client) -> Current:
-    """The user the client logs in as. MlflowError names what is wrong: password, no basic authentication, not MLflow."""
+    """The user the client logs in as. MlflowError names what is wrong: password, no basic authentication, not
+    MLflow."""
     url = client.base + API + "users/get"
     open_door = client.send("GET", API + "users/get", query={"username": client.login.username})
     if open_door.status == 200:
-        message = "the server answers without a password; start MLflow with --app-name basic-auth, or check tracking_uri"
+        message = (
+            "the server answers without a password; start MLflow with --app-name basic-auth, or check tracking_uri"
+        )
         raise MlflowError(200, "", message, "GET", url, "text")
     if open_door.status == 404:
         raise MlflowError(404, "", _who_is_this(client), "GET", url, "html")
     user = read(client, client.login.username)
     if user is None:
-        raise MlflowError(404, "RESOURCE_DOES_NOT_EXIST", "the user has just been deleted; log in as another", "GET", url, "json")
+        raise MlflowError(
+            404, "RESOURCE_DOES_NOT_EXIST", "the user has just been deleted; log in as another", "GET", url, "json"
+        )
     return user
 
 
@@ -61,7 +77,10 @@ def _who_is_this(client: Client) -> str:
     version = client.send("GET", "/version")
     if version.status == 200 and len(version.text) < 40 and version.text[:1].isdigit():
         return f"MLflow {version.text.strip()} runs without basic authentication; start it with --app-name basic-auth"
-    return "there is no user API here, so this is not MLflow with basic authentication; check host, port and prefix of tracking_uri"
+    return (
+        "there is no user API here, so this is not MLflow with basic authentication; check host, port and prefix of"
+        " tracking_uri"
+    )
 
 
 def version(client: Client) -> str | None:
@@ -93,7 +112,9 @@ def apply(client: Client, username: str, password: str | None, change: Change) -
         if own:
             client.login = Login(username, str(password))
     elif change.action == mlflow_users.SET_ADMIN:
-        client.call("PATCH", "users/update-admin", body={"username": username, "is_admin": change.value}, repeatable=True)
+        client.call(
+            "PATCH", "users/update-admin", body={"username": username, "is_admin": change.value}, repeatable=True
+        )
     elif change.target:
         path, key = _PERMISSION_PATHS[change.target[0]]
         _gone(client, path, {"username": username, key: change.target[1]})

@@ -12,7 +12,8 @@ HOST_CHECK = (3, 5)
 # Passwords shorter than 12 characters are refused by every 3.x.
 PASSWORD_RULE = (3, 0)
 SHORTEST_PASSWORD = 12
-# Artifacts and other native FastAPI routes read the Authorization header as ASCII (3.17.2: _authenticate_fastapi_request).
+# Artifacts and other native FastAPI routes read the Authorization header as ASCII (3.17.2:
+# _authenticate_fastapi_request).
 ASCII_LOGIN = (3, 0)
 # What basic_auth.ini gave the user "admin" before 3.17.
 PUBLISHED_PASSWORDS = ("password", "password1234")
@@ -38,7 +39,10 @@ def password_problem(password: str, version: str | None) -> str | None:
         return "it is one of the passwords that MLflow was shipped with, which everybody knows; choose another"
     parsed = parse(version)
     if parsed is not None and parsed >= PASSWORD_RULE and len(password) < SHORTEST_PASSWORD:
-        return f"it has {len(password)} characters and MLflow {version} wants at least {SHORTEST_PASSWORD}; choose a longer one"
+        return (
+            f"it has {len(password)} characters and MLflow {version} wants at least {SHORTEST_PASSWORD}; choose a"
+            " longer one"
+        )
     return None
 
 
@@ -47,4 +51,7 @@ def login_limit(username: str, password: str, version: str | None) -> str | None
     parsed = parse(version)
     if parsed is None or parsed < ASCII_LOGIN or (username.isascii() and password.isascii()):
         return None
-    return f"MLflow {version} takes only ASCII names and passwords where artifacts are uploaded and downloaded, others get 401 there"
+    return (
+        f"MLflow {version} takes only ASCII names and passwords where artifacts are uploaded and downloaded, others get"
+        " 401 there"
+    )

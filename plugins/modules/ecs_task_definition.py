@@ -124,11 +124,18 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client
 DELETE_AT_ONCE = 10
 
 
+def with_text_values(container: dict) -> dict:
+    """ECS takes only text as the value of an environment variable; a template may well render a number."""
+    if not container.get("environment"):
+        return container
+    return dict(container, environment=[dict(one, value=str(one["value"])) for one in container["environment"]])
+
+
 def desired_definition(params: dict) -> dict:
     """The request of RegisterTaskDefinition, without the tags."""
     definition = {
         "family": params["family"],
-        "containerDefinitions": params["containers"],
+        "containerDefinitions": [with_text_values(container) for container in params["containers"]],
         "cpu": str(params["cpu"]),
         "memory": str(params["memory"]),
         "networkMode": "awsvpc",

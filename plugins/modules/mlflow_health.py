@@ -11,13 +11,15 @@ module: mlflow_health
 version_added: "0.1.0"
 short_description: Verify that an MLflow server works and is locked
 description:
-  - Checks an MLflow server through the address its users have, from being alive to storing an artifact, and fails if any check fails.
+  - Checks an MLflow server through the address its users have, from being alive to storing an artifact, and fails if
+    any check fails.
   - Every check is tried, also after another has failed, unless the server cannot be reached at all.
-  - The checks are C(liveness) (C(/health) answers OK), C(auth_required) (401 without credentials), C(wrong_password_refused),
-    C(default_passwords_refused) (those that MLflow was shipped with), C(admin_login) (the API and its database answer to the credentials
-    given), C(version), C(wrong_host_refused) (MLflow 3.5 and newer), C(default_experiment), C(tracking_write_read) (a run with a metric,
-    a parameter and a tag is written and read back) and C(artifact_round_trip) (an artifact is stored and fetched through the server).
-    C(cleanup) follows whenever something was written.
+  - The checks are C(liveness) (C(/health) answers OK), C(auth_required) (401 without credentials),
+    C(wrong_password_refused), C(default_passwords_refused) (those that MLflow was shipped with), C(admin_login) (the
+    API and its database answer to the credentials given), C(version), C(wrong_host_refused) (MLflow 3.5 and newer),
+    C(default_experiment), C(tracking_write_read) (a run with a metric, a parameter and a tag is written and read back)
+    and C(artifact_round_trip) (an artifact is stored and fetched through the server). C(cleanup) follows whenever
+    something was written.
 options:
   checks:
     description:
@@ -41,7 +43,8 @@ options:
     type: str
   wait_timeout:
     description:
-      - Seconds to wait for the server to be alive and its database to answer before the checks begin. They begin in any case.
+      - Seconds to wait for the server to be alive and its database to answer before the checks begin. They begin in any
+        case.
       - V(0) does not wait.
     type: int
     default: 0
@@ -70,11 +73,12 @@ attributes:
     description: Never reports a change, because it removes its own traces.
     support: full
 notes:
-  - The run is written to an experiment that exists, so that no experiment is ever made. It is deleted at the end, its artifacts are removed
-    from the artifact store, and so are the runs of earlier checks that were killed.
-  - MLflow's API can only mark a run as deleted. The few rows that remain in the database of each check go with the next C(mlflow gc).
-    A versioned bucket keeps earlier versions of the artifact as its lifecycle rules say.
-  - With C(auth_cache_ttl_seconds) set on the server, a shipped password that was just replaced may be accepted for that time.
+  - The run is written to an experiment that exists, so that no experiment is ever made. It is deleted at the end, its
+    artifacts are removed from the artifact store, and so are the runs of earlier checks that were killed.
+  - MLflow's API can only mark a run as deleted. The few rows that remain in the database of each check go with the next
+    C(mlflow gc). A versioned bucket keeps earlier versions of the artifact as its lifecycle rules say.
+  - With C(auth_cache_ttl_seconds) set on the server, a shipped password that was just replaced may be accepted for that
+    time.
 seealso:
   - module: mlops.mlflow_aws.mlflow_user
 author:

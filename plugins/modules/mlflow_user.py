@@ -11,14 +11,16 @@ module: mlflow_user
 version_added: "0.1.0"
 short_description: Create, change and delete users of MLflow
 description:
-  - Sees to it that a user of an MLflow server with basic authentication exists, with the password and the admin flag given, or does not exist.
+  - Sees to it that a user of an MLflow server with basic authentication exists, with the password and the admin flag
+    given, or does not exist.
   - An option that is not given leaves that side of the user alone.
-  - Wraps C(/api/2.0/mlflow/users/) of MLflow 2.x and 3.x. The user logged in as must be an admin, except to change its own password.
+  - Wraps C(/api/2.0/mlflow/users/) of MLflow 2.x and 3.x. The user logged in as must be an admin, except to change its
+    own password.
 options:
   name:
     description:
-      - Name of the user to manage; spaces, slashes and Unicode are fine, a colon or a control character is refused, because such a user
-        could never log in.
+      - Name of the user to manage; spaces, slashes and Unicode are fine, a colon or a control character is refused,
+        because such a user could never log in.
     type: str
     required: true
   user_password:
@@ -58,10 +60,10 @@ attributes:
     support: full
 notes:
   - The user logged in as can neither be deleted nor lose its admin flag here.
-  - MLflow 3 lets users beyond ASCII in name or password log in, but refuses them (401) where artifacts are uploaded and downloaded.
-    The module warns when it sets such a password.
-  - With C(auth_cache_ttl_seconds) set on the server, a password that was replaced may be accepted by other workers for that time. A task
-    that sets the earlier password again within it may take it for the present one and change nothing.
+  - MLflow 3 lets users beyond ASCII in name or password log in, but refuses them (401) where artifacts are uploaded and
+    downloaded. The module warns when it sets such a password.
+  - With C(auth_cache_ttl_seconds) set on the server, a password that was replaced may be accepted by other workers for
+    that time. A task that sets the earlier password again within it may take it for the present one and change nothing.
 seealso:
   - module: mlops.mlflow_aws.mlflow_health
 author:
@@ -173,7 +175,9 @@ def desired_user(params: dict[str, t.Any]) -> mlflow_users.Desired:
     return desired
 
 
-def look(client: mlflow_client.Client, desired: mlflow_users.Desired, password: str | None) -> mlflow_users.Current | None:
+def look(
+    client: mlflow_client.Client, desired: mlflow_users.Desired, password: str | None
+) -> mlflow_users.Current | None:
     """The user as it is, with what the plan has to know of its password."""
     me = mlflow_users_api.who_am_i(client)
     if desired.username == me.username:
@@ -181,7 +185,10 @@ def look(client: mlflow_client.Client, desired: mlflow_users.Desired, password: 
     elif me.is_admin:
         current = mlflow_users_api.read(client, desired.username)
     else:
-        raise ValueError(f"username: {me.username!r} is not an admin, so it may not manage user {desired.username!r}; log in as an admin")
+        raise ValueError(
+            f"username: {me.username!r} is not an admin, so it may not manage user {desired.username!r}; log in as an"
+            " admin"
+        )
     if current is not None and mlflow_users.needs_password_test(current, desired):
         works = mlflow_users_api.password_works(client, desired.username, str(password))
         current = current._replace(password_works=works)
@@ -239,7 +246,12 @@ def main() -> None:
             **mlflow_client.argument_spec(),
             "name": {"type": "str", "required": True},
             "user_password": {"type": "str", "no_log": True},
-            "update_password": {"type": "str", "choices": ["on_create", "always"], "default": "on_create", "no_log": False},
+            "update_password": {
+                "type": "str",
+                "choices": ["on_create", "always"],
+                "default": "on_create",
+                "no_log": False,
+            },
             "admin": {"type": "bool"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real PostgreSQL server for tests: like RDS it has TLS, password logins over TCP and a master role that is no superuser."""
+"""A real PostgreSQL server for tests: like RDS with TLS, password logins and a master role that is no superuser."""
 from __future__ import annotations
 
 import datetime
@@ -69,9 +69,9 @@ class Postgres:
     def start(self) -> None:
         bin_folder = binaries()
         if not self.data.exists():
-            subprocess.run(unprivileged([str(bin_folder / "initdb"), "-D", str(self.data), "-U", self.superuser, "-E", "UTF8",
-                                         "--locale=C", "--auth=trust", "--no-sync"]),
-                           check=True, timeout=60, stdout=subprocess.DEVNULL)
+            initdb = [str(bin_folder / "initdb"), "-D", str(self.data), "-U", self.superuser, "-E", "UTF8",
+                      "--locale=C", "--auth=trust", "--no-sync"]
+            subprocess.run(unprivileged(initdb), check=True, timeout=60, stdout=subprocess.DEVNULL)
             write_certificate(self.data)
             (self.data / "pg_hba.conf").write_text(
                 f"host all {self.superuser} 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
@@ -126,7 +126,8 @@ class Postgres:
 
     def create_role(self, name: str, password: str) -> None:
         from psycopg2 import sql
-        self.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(sql.Identifier(name), sql.Literal(password)))
+        statement = sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}")
+        self.execute(statement.format(sql.Identifier(name), sql.Literal(password)))
 
     def drop_database(self, name: str) -> None:
         from psycopg2 import sql

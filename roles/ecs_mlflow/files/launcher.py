@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,7 @@ VARIABLES = {
     "DB_USERNAME": REQUIRED,
     "DB_PASSWORD": REQUIRED,
     "DB_WAIT_SECONDS": 120,
-    "DB_POOL_SIZE": 5,  # of each worker's two or three engines
+    "DB_POOL_SIZE": 5,  # of each of a worker's three engines: tracking, registry, users
     "DB_MAX_OVERFLOW": 0,
     "ARTIFACT_ROOT": REQUIRED,
     "ADMIN_USERNAME": "admin",
@@ -102,8 +103,8 @@ class Settings:
             if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,62}", getattr(self, name.lower())):
                 self._refuse(name, "give letters, digits and _, at most 63, no digit first")
         if self.db_name == self.auth_db_name:
-            self._refuse("AUTH_DB_NAME", "give another name than LAUNCHER_DB_NAME, or each of MLflow's two stores takes "
-                                         "the other's schema version for its own")
+            self._refuse("AUTH_DB_NAME", "give another name than LAUNCHER_DB_NAME, or MLflow takes the schema version "
+                                         "of one store for the other's")
         if ":" in self.admin_username:
             self._refuse("ADMIN_USERNAME", "remove the colon: basic authentication cannot carry it")
         if not re.match(r"[a-z0-9]+:/|/", self.artifact_root):
@@ -111,7 +112,7 @@ class Settings:
         if self.db_pool_size + self.db_max_overflow < 2:
             self._refuse("DB_POOL_SIZE", "give at least 2, for MLflow takes LAUNCHER_DB_MAX_OVERFLOW 0 for unset")
         if environment.get("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "").lower() in ("true", "1"):
-            raise Problem(CONFIG, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION is true: remove it, no job runner is started here")
+            raise Problem(CONFIG, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION is true: remove it, no job runner is started")
 
     def _refuse(self, name: str, remedy: str) -> None:
         raise Problem(CONFIG, f"LAUNCHER_{name} is {getattr(self, name.lower())!r}: {remedy}")
@@ -120,7 +121,7 @@ class Settings:
         value = environment.get(f"LAUNCHER_{name}", "")
         if value == "":
             if default is REQUIRED:
-                raise Problem(CONFIG, f"LAUNCHER_{name} is missing or empty: set it in the task definition")
+                raise Problem(CONFIG, f"LAUNCHER_{name} is missing: set it in the task definition")
             return default
         # No INI can carry control characters, and a lone surrogate is no text at all.
         if name != "REQUIREMENTS" and re.search("[\x00-\x1f\x7f\ud800-\udfff]", value):
@@ -481,6 +482,8 @@ def serve(settings: Settings) -> None:
 
 def main(arguments: list[str]) -> int:
     settings = None
+    # The first process of a container ignores SIGTERM unless it handles it. (exec sets it back for the server.)
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         if arguments not in (["serve"], ["migrate"]):
             raise Problem(USAGE, f"the command is {' '.join(arguments)!r}: give `serve` or `migrate`")

@@ -19,7 +19,7 @@ MOMENTS = [
     "Start the database",
     "Make the IAM roles of the tasks",
     "Prepare both databases and the admin user",
-    "Run 2 tasks and wait until they are steady",
+    "Run the tasks and wait until they are steady",
 ]
 SAMPLE = [(MOMENTS[3], signal.SIGKILL)]
 ALL = [(moment, sign) for moment in MOMENTS for sign in (signal.SIGINT, signal.SIGKILL)]

@@ -32,7 +32,8 @@ class Server:
     def request(self, path: str, *, method: str = "GET", body: bytes | None = None, password: str | None = None,
                 username: str | None = "admin", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Answer status and body; `username=None` sends no credentials."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method, data=body, headers=headers or {})
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, method=method, data=body, headers=headers or {})
         if username is not None:
             login = f"{username}:{self.password if password is None else password}"
             request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
@@ -99,8 +100,9 @@ class Launcher:
     def start(self, command: str, **changes: str) -> tuple[subprocess.Popen[bytes], Path]:
         log = self.folder / f"{command}-{next(self._numbers)}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen([str(self.python), "-c", SOURCE, command], env=self.environment | changes, cwd=self.folder,
-                                       stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+            process = subprocess.Popen(
+                [str(self.python), "-c", SOURCE, command], env=self.environment | changes, cwd=self.folder,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
         return process, log
 
     def run(self, command: str, **changes: str) -> tuple[int, str]:
@@ -120,7 +122,7 @@ class Launcher:
     def serve(self, **changes: str) -> Server:
         port = free_port()
         process, log = self.start("serve", LAUNCHER_PORT=str(port), **changes)
-        server = Server(process, port, log, changes.get("LAUNCHER_ADMIN_PASSWORD", self.environment["LAUNCHER_ADMIN_PASSWORD"]))
+        server = Server(process, port, log, changes.get("LAUNCHER_ADMIN_PASSWORD", ADMIN_PASSWORD))
         self.servers.append(server)
         return server
 
@@ -132,7 +134,8 @@ class Launcher:
 
 
 @pytest.fixture
-def launcher_of(postgres_server: Postgres, mlflow_env: Callable[[str], Path], tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
+def launcher_of(postgres_server: Postgres, mlflow_env: Callable[[str], Path],
+                tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
     """`launcher_of("3.17.2")` starts launchers on an empty database, `launcher_of("3.17.2", "name")` on that one."""
     made: list[Launcher] = []
     databases: set[str] = set()

@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Passwords on real servers: a PostgreSQL role with the password, MLflow's own reading of the URI and the INI, logins."""
+"""Passwords on real servers: a PostgreSQL role that has it, MLflow's own reading of URI and INI, logins."""
 from __future__ import annotations
 
 import importlib.util
@@ -65,7 +65,8 @@ def load_launcher() -> ModuleType:
 
 
 def test_forty_passwords_connect_through_uri_and_ini(
-        launcher_of: Callable, postgres_server: Postgres, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        launcher_of: Callable, postgres_server: Postgres, version: str, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     launcher = launcher_of(version)
     postgres_server.create_database(f"{launcher.database}_auth")
@@ -79,7 +80,7 @@ def test_forty_passwords_connect_through_uri_and_ini(
         cases.append(files_of(module, launcher.environment | {
             "LAUNCHER_DB_USERNAME": role, "LAUNCHER_DB_PASSWORD": password, "LAUNCHER_ADMIN_PASSWORD": admin}))
     done = subprocess.run([str(launcher.python), "-c", CONNECT], input=json.dumps(cases), env=launcher.environment,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=180)
+                          capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     expected = [[[f"r{number}_{version.replace('.', '')}"] * 3, "admin", admin]

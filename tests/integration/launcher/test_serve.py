@@ -94,7 +94,8 @@ def test_a_stopping_server_finishes_its_requests(launcher_of: Callable, version:
 def test_authentication_is_on_and_the_middleware_too(launcher_of: Callable, version: str):
     launcher = launcher_of(version)
     launcher.migrate()
-    server = launcher.serve(LAUNCHER_ALLOWED_HOSTS="mlflow.example,127.0.0.1:*", LAUNCHER_CORS_ORIGINS="https://mlflow.example")
+    server = launcher.serve(
+        LAUNCHER_ALLOWED_HOSTS="mlflow.example,127.0.0.1:*", LAUNCHER_CORS_ORIGINS="https://mlflow.example")
     server.wait_until_healthy()
     search = "/api/2.0/mlflow/experiments/search?max_results=1"
     assert server.request(search)[0] == 200
@@ -109,7 +110,8 @@ def test_authentication_is_on_and_the_middleware_too(launcher_of: Callable, vers
         assert server.request(create, method="POST", body=b'{"name": "x"}', headers=headers)[0] == 403
         headers["Origin"] = "https://mlflow.example"
         assert server.request(create, method="POST", body=b'{"name": "x"}', headers=headers)[0] == 200
-        assert server.request("/ajax-api/3.0/jobs/", method="POST", body=b"{}", username=None)[0] in (401, 403, 404, 405)
+        jobs = server.request("/ajax-api/3.0/jobs/", method="POST", body=b"{}", username=None)
+        assert jobs[0] in (401, 403, 404, 405)
 
 
 def test_no_secret_in_arguments_or_log(launcher_of: Callable, version: str):
@@ -144,7 +146,8 @@ def test_the_server_is_started_as_mlflow_server_would(launcher_of: Callable, ver
     launcher.migrate()
     server = launcher.serve(LAUNCHER_WORKERS="3")
     server.wait_until_healthy()
-    ours = dict(entry.split("=", 1) for entry in Path(f"/proc/{server.process.pid}/environ").read_text().split("\0") if entry)
+    entries = Path(f"/proc/{server.process.pid}/environ").read_text().split("\0")
+    ours = dict(entry.split("=", 1) for entry in entries if entry)
     public = {name: value for name, value in ours.items() if not name.startswith("_MLFLOW")}
     public |= {"MLFLOW_BACKEND_STORE_URI": ours["_MLFLOW_SERVER_FILE_STORE"],
                "MLFLOW_ARTIFACTS_DESTINATION": ours["_MLFLOW_SERVER_ARTIFACT_DESTINATION"]}
@@ -153,8 +156,9 @@ def test_the_server_is_started_as_mlflow_server_would(launcher_of: Callable, ver
     assert line, done.stdout + done.stderr
     theirs = json.loads(line.removeprefix("PROBE"))
     varying = {"_MLFLOW_SERVER_BOOT_ID"}
-    # That the admin exists is known, and asking again costs nothing; secrets are for model gateways, at their defaults.
-    not_needed = {"_MLFLOW_AUTH_ADMIN_BOOTSTRAPPED", "MLFLOW_SERVER_SECRETS_CACHE_TTL", "MLFLOW_SERVER_SECRETS_CACHE_MAX_SIZE"}
+    # A worker that does not know that the admin exists looks; the cache of gateway secrets is left at its defaults.
+    not_needed = {"_MLFLOW_AUTH_ADMIN_BOOTSTRAPPED", "MLFLOW_SERVER_SECRETS_CACHE_TTL",
+                  "MLFLOW_SERVER_SECRETS_CACHE_MAX_SIZE"}
     for name, value in theirs["environment"].items():
         if name not in varying | not_needed:
             assert ours.get(name) == value, name

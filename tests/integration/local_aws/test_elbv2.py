@@ -565,7 +565,7 @@ def test_what_is_protected_or_not_served_is_refused(account, addresses):
         code, message = code_of(
             elb.create_listener, LoadBalancerArn=balancer, Protocol="HTTP", Port=8081, DefaultActions=forward
         )
-    assert code == "InvalidConfigurationRequest" and f"8081" in message and address in message
+    assert code == "InvalidConfigurationRequest" and "8081" in message and address in message
     assert len(elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]) == 1
     code, message = code_of(
         elb.modify_load_balancer_attributes,

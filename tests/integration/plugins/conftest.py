@@ -1,7 +1,8 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real MLflow servers, one a supported version, with basic authentication on PostgreSQL and artifacts in an S3 of moto."""
+"""Real MLflow servers, one a supported version, with basic authentication on PostgreSQL and artifacts in an S3 of
+moto."""
 
 from __future__ import annotations
 
@@ -33,7 +34,10 @@ admin_password = {password}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
 # 2.18 cannot start on an empty database with more than one process; with one it may, but slowly.
-PREPARE = "import sys; from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as S; S(sys.argv[1], 'mlflow-artifacts:/')"
+PREPARE = (
+    "import sys; from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as S; S(sys.argv[1],"
+    " 'mlflow-artifacts:/')"
+)
 
 
 def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 120) -> None:
@@ -77,7 +81,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Any]:
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/moto-api/", process, log)
-        login = {"aws_access_key_id": "AKIATESTTESTTESTTEST", "aws_secret_access_key": "secret-access-key-for-tests-only"}
+        login = {
+            "aws_access_key_id": "AKIATESTTESTTESTTEST",
+            "aws_secret_access_key": "secret-access-key-for-tests-only",
+        }
         yield boto3.client("s3", endpoint_url=url, region_name="us-east-1", **login)
     finally:
         stop(process)
@@ -131,7 +138,9 @@ def server(
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     if version.startswith("2."):
-        subprocess.run([str(python), "-c", PREPARE, uris[0]], check=True, timeout=120, env=environment, capture_output=True)
+        subprocess.run(
+            [str(python), "-c", PREPARE, uris[0]], check=True, timeout=120, env=environment, capture_output=True
+        )
     options = ["--app-name", "basic-auth", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command = [str(python), "-m", "mlflow", "server", *options, "--artifacts-destination", f"s3://{bucket}/a prefix"]
     process = start(command, folder / "log", env=environment, cwd=folder)

@@ -14,7 +14,8 @@ from sqlalchemy.engine import make_url
 
 HOSTILE = "%@:/#?&+$\\\"'` {}[]();=,~"
 # Everything but control characters and lone surrogates, which are refused.
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters=[chr(i) for i in (*range(32), 127)]), min_size=1)
+REFUSED = [chr(code) for code in (*range(32), 127)]
+TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters=REFUSED), min_size=1)
 PASSWORD = st.one_of(st.text(HOSTILE, min_size=1), TEXT)
 DATABASE = st.from_regex("[A-Za-z_][A-Za-z0-9_]{0,62}", fullmatch=True)
 NAME = TEXT.filter(lambda name: ":" not in name)
@@ -31,7 +32,8 @@ def read_ini(text: str) -> configparser.SectionProxy:
 @example(username="mlflow", password=HOSTILE, database="mlflow_db")
 @example(username="mlflow", password="%40%%(x)s${y}", database="mlflow_db")
 @example(username="mlflow", password="  blanks at both ends  ", database="mlflow_db")
-def test_uri_parses_back(launcher: ModuleType, environment: dict[str, str], username: str, password: str, database: str):
+def test_uri_parses_back(
+        launcher: ModuleType, environment: dict[str, str], username: str, password: str, database: str):
     settings = launcher.Settings(environment | {"LAUNCHER_DB_USERNAME": username, "LAUNCHER_DB_PASSWORD": password})
     uri = settings.database_uri(database)
     url = make_url(uri)

@@ -18,7 +18,9 @@ def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.write_text(f"""#!/bin/sh
 cd {tmp_path}
 echo "$@" >> arguments; env > environment; for last; do :; done; cat "$last" > requirements
-if [ -s failures ]; then sed -i 1d failures; echo "Looking in indexes"; echo "ERROR: No matching distribution"; exit 1; fi
+if [ -s failures ]; then
+  sed -i 1d failures; echo "Looking in indexes"; echo "ERROR: No matching distribution"; exit 1
+fi
 """)
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

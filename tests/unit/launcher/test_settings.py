@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -47,8 +49,9 @@ def run(tmp_path: Path, environment: dict[str, str], *arguments: str) -> subproc
     pip = tmp_path / "pip"
     pip.write_text(f"#!/bin/sh\ntouch {tmp_path}/pip-was-called\n")
     pip.chmod(0o755)
-    return subprocess.run([sys.executable, "-c", LAUNCHER.read_text(), *arguments], capture_output=True, text=True, timeout=60,
-                          env={"PATH": f"{tmp_path}:/usr/bin:/bin", "LAUNCHER_REQUIREMENTS": "mlflow==3.17.2", **environment})
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LAUNCHER_REQUIREMENTS": "mlflow==3.17.2", **environment}
+    return subprocess.run([sys.executable, "-c", LAUNCHER.read_text(), *arguments], env=environment,
+                          capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG, ids=[message for _, message in WRONG])
@@ -68,6 +71,20 @@ def test_a_wrong_command_is_refused(tmp_path: Path, environment: dict[str, str],
     result = run(tmp_path, environment, *arguments)
     assert result.returncode == 64
     assert result.stderr.count("\n") == 1 and "`serve` or `migrate`" in result.stderr
+
+
+def test_a_stop_during_the_installation_ends_it(tmp_path: Path, environment: dict[str, str]):
+    pip = tmp_path / "pip"
+    pip.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexec sleep 60\n")
+    pip.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LAUNCHER_REQUIREMENTS": "mlflow==3.17.2", **environment}
+    process = subprocess.Popen([sys.executable, "-c", LAUNCHER.read_text(), "serve"], env=environment)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "started").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(10) == 128 + signal.SIGTERM
 
 
 def test_bytes_that_are_no_utf8_are_refused(launcher: ModuleType, environment: dict[str, str]):
@@ -96,7 +113,8 @@ def test_the_private_folder_is_private(launcher: ModuleType, environment: dict[s
     assert ini.stat().st_uid == os.getuid()
 
 
-@pytest.mark.parametrize(("pool", "overflow", "expected"), [("5", "0", ("4", "1")), ("5", "3", ("5", "3")), ("2", "0", ("1", "1"))])
+@pytest.mark.parametrize(("pool", "overflow", "expected"), [
+    ("5", "0", ("4", "1")), ("5", "3", ("5", "3")), ("2", "0", ("1", "1"))])
 def test_the_pool_never_exceeds_what_was_asked(
         launcher: ModuleType, environment: dict[str, str], pool: str, overflow: str, expected: tuple[str, str]):
     """MLflow ignores an overflow of 0, and SQLAlchemy's default is 10."""
@@ -104,7 +122,8 @@ def test_the_pool_never_exceeds_what_was_asked(
     assert (result["MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"], result["MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW"]) == expected
 
 
-@pytest.mark.parametrize(("version", "checked"), [("2.18.0", False), ("3.4.0", False), ("3.5.0", True), ("3.17.2", True), ("4.0.0", True)])
+@pytest.mark.parametrize(("version", "checked"), [
+    ("2.18.0", False), ("3.4.0", False), ("3.5.0", True), ("3.17.2", True), ("4.0.0", True)])
 def test_hosts_and_origins_go_to_versions_that_check_them(
         launcher: ModuleType, environment: dict[str, str], version: str, checked: bool):
     result = server(launcher, environment | {

@@ -208,6 +208,16 @@ def test_task_definition_as_asked_for_is_left_alone(recorded, run_module):
     assert (result["changed"], result["task_definition_arn"]) == (False, ARN)
 
 
+def test_numbers_in_the_environment_become_text(recorded, run_module):
+    as_text = dict(CONTAINER, environment=[{"name": "PORT", "value": "5000"}])
+    as_number = dict(CONTAINER, environment=[{"name": "PORT", "value": 5000}])
+    recorded(
+        call("describe_task_definition", refusal("ClientException")),
+        call("register_task_definition", {"taskDefinition": DEFINITION}, containerDefinitions=[as_text]),
+    )
+    assert run_module(ecs_task_definition, dict(ASK, containers=[as_number]))["changed"]
+
+
 @pytest.mark.parametrize("other", [{"cpu": 512}, {"memory": 1024}, {"task_role_arn": "arn:r"}, {"tags": {"owner": "x"}}])
 def test_task_definition_change_is_predicted(recorded, run_module, other):
     recorded(call("describe_task_definition", {"taskDefinition": DEFINITION, "tags": API_TAGS}))

@@ -1,7 +1,8 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real HTTP for unit tests: a server that answers what a test tells it, and one that behaves like MLflow with basic authentication."""
+"""Real HTTP for unit tests: a server that answers what a test tells it, and one that behaves like MLflow with basic
+authentication."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class Request(t.NamedTuple):
 
 
 class Reply(t.NamedTuple):
-    """delay in s before it; drip: s between its bytes; reset: cut the connection; promised: bytes more than are sent."""
+    """delay in s before it; drip: s between its bytes; reset: cut the connection; promised: bytes more than are
+    sent."""
 
     status: int = 200
     body: bytes = b""
@@ -62,7 +64,9 @@ class HttpServer:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.replies: list[Reply] = []
-        self.behave: t.Callable[[Request], Reply] = lambda request: self.replies.pop(0) if self.replies else Reply(500, b"nothing told")
+        self.behave: t.Callable[[Request], Reply] = lambda request: (
+            self.replies.pop(0) if self.replies else Reply(500, b"nothing told")
+        )
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -95,7 +99,7 @@ class HttpServer:
                     self.wfile.write(reply.body)
                 for number in range(len(reply.body) if reply.drip else 0):
                     time.sleep(reply.drip)
-                    self.wfile.write(reply.body[number:number + 1])
+                    self.wfile.write(reply.body[number : number + 1])
 
             def log_message(self, format: str, *args: t.Any) -> None:
                 pass
@@ -119,7 +123,11 @@ class HttpServer:
 
 
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
-HTML_404 = Reply(404, b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>", {"Content-Type": "text/html"})
+HTML_404 = Reply(
+    404,
+    b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>",
+    {"Content-Type": "text/html"},
+)
 
 
 def refusal(status: int, code: str, message: str) -> Reply:
@@ -127,7 +135,8 @@ def refusal(status: int, code: str, message: str) -> Reply:
 
 
 class LikeMlflow:
-    """Users, runs and artifacts as MLflow 2.18 and 3.17 answer them (seen on real servers; the integration tests use those).
+    """Users, runs and artifacts as MLflow 2.18 and 3.17 answer them (seen on real servers; the integration tests use
+    those).
 
     `override`: path -> reply or function of the request, to misbehave. `calls`: (method, path) of what was written.
     """
@@ -135,7 +144,9 @@ class LikeMlflow:
     def __init__(self, http: HttpServer, version: str = "3.17.2") -> None:
         self.http = http
         self.version = version
-        self.users: dict[str, dict[str, t.Any]] = {"admin": {"id": 1, "password": "the-admin-has-this-one", "is_admin": True, "permissions": []}}
+        self.users: dict[str, dict[str, t.Any]] = {
+            "admin": {"id": 1, "password": "the-admin-has-this-one", "is_admin": True, "permissions": []}
+        }
         self.experiment = {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active"}
         self.artifact_uri = "mlflow-artifacts:/0/{run_id}/artifacts"
         self.runs: dict[str, dict[str, t.Any]] = {}
@@ -151,7 +162,9 @@ class LikeMlflow:
     @property
     def calls(self) -> list[tuple[str, str]]:
         reads = ("/search", "/get")
-        return [(one.method, one.path) for one in self.http.requests if one.method != "GET" and not one.path.endswith(reads)]
+        return [
+            (one.method, one.path) for one in self.http.requests if one.method != "GET" and not one.path.endswith(reads)
+        ]
 
     def answer(self, request: Request) -> Reply:
         path = request.path
@@ -182,12 +195,20 @@ class LikeMlflow:
         one = self.users[name]
         user = {"id": one["id"], "username": name, "is_admin": one["is_admin"]}
         if not self.new:
-            user["experiment_permissions"] = [{"experiment_id": key, "permission": "READ"} for kind, key in one["permissions"] if kind == "e"]
-            user["registered_model_permissions"] = [{"name": key, "permission": "READ"} for kind, key in one["permissions"] if kind == "m"]
+            user["experiment_permissions"] = [
+                {"experiment_id": key, "permission": "READ"} for kind, key in one["permissions"] if kind == "e"
+            ]
+            user["registered_model_permissions"] = [
+                {"name": key, "permission": "READ"} for kind, key in one["permissions"] if kind == "m"
+            ]
         return json_reply({"user": user})
 
     def missing(self, name: str) -> Reply | None:
-        return None if name in self.users else refusal(404, "RESOURCE_DOES_NOT_EXIST", f"User with username={name} not found")
+        return (
+            None
+            if name in self.users
+            else refusal(404, "RESOURCE_DOES_NOT_EXIST", f"User with username={name} not found")
+        )
 
     def users_get(self, request: Request, asked: dict) -> Reply:
         if asked["username"] != request.login[0] and not self.users[request.login[0]]["is_admin"]:
@@ -196,17 +217,29 @@ class LikeMlflow:
 
     def users_create(self, request: Request, asked: dict) -> Reply:
         if asked["username"] in self.users:
-            detail = "Error: (sqlite3.IntegrityError) UNIQUE [SQL: INSERT] [parameters: ('x', 'scrypt:32768:8:1$salt$hash', 0)]"
-            return refusal(400, "RESOURCE_ALREADY_EXISTS", f"User (username={asked['username']}) already exists. {detail}")
+            detail = (
+                "Error: (sqlite3.IntegrityError) UNIQUE [SQL: INSERT] [parameters: ('x',"
+                " 'scrypt:32768:8:1$salt$hash', 0)]"
+            )
+            return refusal(
+                400, "RESOURCE_ALREADY_EXISTS", f"User (username={asked['username']}) already exists. {detail}"
+            )
         if self.new and len(asked["password"]) < 12:
             return refusal(400, "INVALID_PARAMETER_VALUE", "Password must be at least 12 characters.")
         number = max(one["id"] for one in self.users.values()) + 1
-        self.users[asked["username"]] = {"id": number, "password": asked["password"], "is_admin": False, "permissions": []}
+        self.users[asked["username"]] = {
+            "id": number,
+            "password": asked["password"],
+            "is_admin": False,
+            "permissions": [],
+        }
         return self.user(asked["username"])
 
     def users_update_password(self, request: Request, asked: dict) -> Reply:
         if self.new and asked["username"] == request.login[0] and asked.get("current_password") != request.login[1]:
-            return refusal(400, "INVALID_PARAMETER_VALUE", "Current password is required when changing your own password.")
+            return refusal(
+                400, "INVALID_PARAMETER_VALUE", "Current password is required when changing your own password."
+            )
         self.users[asked["username"]]["password"] = asked["password"]
         return json_reply({})
 
@@ -244,7 +277,9 @@ class LikeMlflow:
 
     def experiments_get_by_name(self, request: Request, asked: dict) -> Reply:
         if asked["experiment_name"] != self.experiment["name"]:
-            return refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Could not find experiment with name {asked['experiment_name']}")
+            return refusal(
+                404, "RESOURCE_DOES_NOT_EXIST", f"Could not find experiment with name {asked['experiment_name']}"
+            )
         return self.experiments_get(request, asked)
 
     def runs_create(self, request: Request, asked: dict) -> Reply:
@@ -278,7 +313,7 @@ class LikeMlflow:
         return json_reply({})
 
     def artifact(self, request: Request) -> Reply:
-        path = unquote(request.path[len(ARTIFACTS):]).strip("/")
+        path = unquote(request.path[len(ARTIFACTS) :]).strip("/")
         if request.method == "PUT":
             self.artifacts[path] = request.data
             return json_reply({})
@@ -288,7 +323,11 @@ class LikeMlflow:
         if not path:
             files = [{"path": name} for name in self.artifacts if name.startswith(request.query["path"])]
             return json_reply({"files": files} if files else {})
-        return Reply(200, self.artifacts[path]) if path in self.artifacts else refusal(404, "RESOURCE_DOES_NOT_EXIST", "no such artifact")
+        return (
+            Reply(200, self.artifacts[path])
+            if path in self.artifacts
+            else refusal(404, "RESOURCE_DOES_NOT_EXIST", "no such artifact")
+        )
 
 
 @pytest.fixture
@@ -306,7 +345,13 @@ def mlflow(request: pytest.FixtureRequest, http: HttpServer) -> LikeMlflow:
 @pytest.fixture
 def connection(http: HttpServer) -> dict[str, t.Any]:
     """Options that reach `http` as admin."""
-    return {"tracking_uri": http.url, "username": "admin", "password": "the-admin-has-this-one", "timeout": 5, "retry_timeout": 2}
+    return {
+        "tracking_uri": http.url,
+        "username": "admin",
+        "password": "the-admin-has-this-one",
+        "timeout": 5,
+        "retry_timeout": 2,
+    }
 
 
 @pytest.fixture

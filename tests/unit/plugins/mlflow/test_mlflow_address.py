@@ -55,7 +55,9 @@ def test_bad_addresses_are_refused_in_one_line(uri, reason):
     with pytest.raises(ValueError) as caught:
         mlflow_address.base_url(uri)
     message = str(caught.value)
-    assert message.startswith("tracking_uri: ") and reason in message and "\n" not in message and "s3cret" not in message
+    assert (
+        message.startswith("tracking_uri: ") and reason in message and "\n" not in message and "s3cret" not in message
+    )
 
 
 @given(uri=st.one_of(st.text(), st.text().map("http://".__add__), st.text().map("https://h/".__add__)))

@@ -24,7 +24,11 @@ def answer(status=200, data=b"", **headers):
 JUDGED = [
     (mlflow_checks.liveness(answer(200, b"OK")), "passed", "alive"),
     (mlflow_checks.liveness(answer(200, b"<html>hello")), "failed", "not MLflow's"),
-    (mlflow_checks.liveness(answer(404, b"<html><title>Nope</title>")), "failed", 'HTTP 404: an HTML page titled "Nope"'),
+    (
+        mlflow_checks.liveness(answer(404, b"<html><title>Nope</title>")),
+        "failed",
+        'HTTP 404: an HTML page titled "Nope"',
+    ),
     (mlflow_checks.liveness(answer(301, b"", location="https://h/")), "failed", "redirects elsewhere"),
     (mlflow_checks.auth_required(Answer(401, BASIC, b"")), "passed", "refuses"),
     (mlflow_checks.auth_required(answer(401)), "failed", "without WWW-Authenticate"),
@@ -45,14 +49,30 @@ JUDGED = [
     (mlflow_checks.version(answer(200, b"<html>"), "3.17.1"), "failed", "instead of a version"),
     (mlflow_checks.wrong_host(answer(403, HOST_REFUSED), None), "passed", "MLflow refuses"),
     (mlflow_checks.wrong_host(answer(200, {}), "3.17.2"), "failed", "DNS rebinding"),
-    (mlflow_checks.wrong_host(answer(404, {"error_code": "RESOURCE_DOES_NOT_EXIST"}), "3.17.2"), "failed", "DNS rebinding"),
+    (
+        mlflow_checks.wrong_host(answer(404, {"error_code": "RESOURCE_DOES_NOT_EXIST"}), "3.17.2"),
+        "failed",
+        "DNS rebinding",
+    ),
     (mlflow_checks.wrong_host(answer(404, b"no such site"), "3.17.2"), "passed", "stands in front"),
     (mlflow_checks.wrong_host(answer(200, {}), "2.18.0"), "skipped", "does not check Host"),
     (mlflow_checks.wrong_host(answer(401), "3.17.2"), "skipped", "credentials"),
     (mlflow_checks.wrong_host(answer(200, {}), None), "skipped", "version is unknown"),
-    (mlflow_checks.default_experiment(answer(200, {"experiment": {"name": "Default", "lifecycle_stage": "active"}})), "passed", "exists"),
-    (mlflow_checks.default_experiment(answer(200, {"experiment": {"name": "D", "lifecycle_stage": "deleted"}})), "failed", "is deleted"),
-    (mlflow_checks.default_experiment(answer(404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})), "failed", "RESOURCE_DOES_NOT_EXIST"),
+    (
+        mlflow_checks.default_experiment(answer(200, {"experiment": {"name": "Default", "lifecycle_stage": "active"}})),
+        "passed",
+        "exists",
+    ),
+    (
+        mlflow_checks.default_experiment(answer(200, {"experiment": {"name": "D", "lifecycle_stage": "deleted"}})),
+        "failed",
+        "is deleted",
+    ),
+    (
+        mlflow_checks.default_experiment(answer(404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})),
+        "failed",
+        "RESOURCE_DOES_NOT_EXIST",
+    ),
     (mlflow_checks.default_experiment(answer(200, [1])), "failed", "instead of experiment 0"),
 ]
 
@@ -94,7 +114,10 @@ def test_the_summary_is_one_line_with_every_remedy():
         mlflow_checks.Result("version", "failed", 1.0, "old", "deploy"),
         mlflow_checks.Result("cleanup", "failed", 1.0, "left", ""),
     ]
-    assert mlflow_checks.summary("http://h", results) == "MLflow at http://h fails 2 of 3 checks: version: old (deploy); cleanup: left"
+    assert (
+        mlflow_checks.summary("http://h", results)
+        == "MLflow at http://h fails 2 of 3 checks: version: old (deploy); cleanup: left"
+    )
 
 
 NOW = 10_000_000_000
@@ -102,7 +125,10 @@ MINE = "host-a 100 aaaa"
 
 
 def run(owner, age=1000):
-    return {"info": {"run_id": "1", "start_time": NOW - age}, "data": {"tags": [{"key": "x", "value": "y"}, {"key": "mlflow_health", "value": owner}]}}
+    return {
+        "info": {"run_id": "1", "start_time": NOW - age},
+        "data": {"tags": [{"key": "x", "value": "y"}, {"key": "mlflow_health", "value": owner}]},
+    }
 
 
 @pytest.mark.parametrize(
@@ -150,7 +176,12 @@ def test_where_the_artifacts_are(uri, root):
 
 @pytest.mark.parametrize(
     ("root", "run_id", "folder"),
-    [("0/abc/artifacts", "abc", "0/abc"), ("abc/artifacts", "abc", "abc"), ("0/shared/artifacts", "abc", "0/shared/artifacts"), ("x", "abc", "x")],
+    [
+        ("0/abc/artifacts", "abc", "0/abc"),
+        ("abc/artifacts", "abc", "abc"),
+        ("0/shared/artifacts", "abc", "0/shared/artifacts"),
+        ("x", "abc", "x"),
+    ],
 )
 def test_never_more_than_the_runs_own_folder_is_removed(root, run_id, folder):
     assert mlflow_traces.folder_to_remove(root, run_id) == folder

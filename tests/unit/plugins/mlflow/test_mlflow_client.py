@@ -44,11 +44,15 @@ def test_an_answer_is_read_and_the_request_is_what_mlflow_expects(client, http):
 def test_a_prefix_stands_before_every_path(connection, http):
     http.replies = [GOOD]
     make(connection, tracking_uri=http.url + "/team/").call("GET", "users/get", query={"username": "a&b=c/ü"})
-    assert http.requests[0].path == "/team/api/2.0/mlflow/users/get" and http.requests[0].query == {"username": "a&b=c/ü"}
+    assert http.requests[0].path == "/team/api/2.0/mlflow/users/get" and http.requests[0].query == {
+        "username": "a&b=c/ü"
+    }
 
 
 @given(
-    name=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters=":"), min_size=1, max_size=20),
+    name=st.text(
+        st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters=":"), min_size=1, max_size=20
+    ),
     password=st.text(st.characters(codec="utf-8"), min_size=1, max_size=40),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -189,7 +193,10 @@ def test_redirects_are_named_not_followed(client, http, status):
         (Reply(200, b"\xff\xfe"), "no JSON object"),
         (Reply(404, b"<!doctype html><title>404 Not Found</title>"), "404 Not Found"),
         (Reply(403, b"Invalid Host header - possible DNS rebinding attack detected"), "Invalid Host header"),
-        (json_reply({"error_code": "INVALID_PARAMETER_VALUE", "message": "too short"}, 400), "INVALID_PARAMETER_VALUE: too short"),
+        (
+            json_reply({"error_code": "INVALID_PARAMETER_VALUE", "message": "too short"}, 400),
+            "INVALID_PARAMETER_VALUE: too short",
+        ),
     ],
 )
 def test_wrong_answers_are_named(client, http, reply, message):
@@ -200,7 +207,9 @@ def test_wrong_answers_are_named(client, http, reply, message):
 
 
 def test_a_server_that_repeats_the_password_does_not_make_us_show_it(connection, http):
-    http.behave = lambda request: Reply(400, f"login {request.login} header {request.headers['authorization']} {request.data}".encode())
+    http.behave = lambda request: Reply(
+        400, f"login {request.login} header {request.headers['authorization']} {request.data}".encode()
+    )
     client = make(connection)
     client.keep_secret("ada", "another:sécret")
     with pytest.raises(MlflowError) as caught:
@@ -239,7 +248,11 @@ def certificate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
     names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
     files = ["-keyout", str(folder / "private"), "-out", str(folder / "public.pem")]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files], check=True, capture_output=True)
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files],
+        check=True,
+        capture_output=True,
+    )
     return folder
 
 

@@ -31,7 +31,9 @@ def test_each_module_is_in_the_action_group_and_takes_the_connection(module):
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())
     assert name in runtime["action_groups"]["mlflow"]
     documentation = yaml.safe_load(module.DOCUMENTATION)
-    assert documentation["module"] == name and "mlops.mlflow_aws.mlflow" in documentation["extends_documentation_fragment"]
+    assert (
+        documentation["module"] == name and "mlops.mlflow_aws.mlflow" in documentation["extends_documentation_fragment"]
+    )
     assert yaml.safe_load(module.EXAMPLES) and yaml.safe_load(module.RETURN)
 
 

@@ -22,7 +22,12 @@ PASSWORDS = st.text(st.characters(codec="utf-8"), min_size=6, max_size=40).filte
 @pytest.mark.parametrize(
     ("body", "kind", "code", "message"),
     [
-        ('{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no\\nuser"}', "json", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_DOES_NOT_EXIST: no user"),
+        (
+            '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no\\nuser"}',
+            "json",
+            "RESOURCE_DOES_NOT_EXIST",
+            "RESOURCE_DOES_NOT_EXIST: no user",
+        ),
         ('{"detail": "Artifact serving is disabled."}', "json", "", "Artifact serving is disabled."),
         ('{"error": {"deep": 1}}', "json", "", "JSON without error_code and message"),
         ('{"error_code": 17, "message": "m"}', "json", "", "m"),
@@ -30,7 +35,12 @@ PASSWORDS = st.text(st.characters(codec="utf-8"), min_size=6, max_size=40).filte
         ("Permission denied", "text", "", "Permission denied"),
         ("  \n", "empty", "", "an empty answer"),
         ("<!DOCTYPE html><title>Sign <b>in</b></title>", "html", "", 'an HTML page titled "Sign in" instead of JSON'),
-        ("<html><body><h1>503 Service Temporarily Unavailable</h1>", "html", "", 'an HTML page titled "503 Service Temporarily Unavailable" instead of JSON'),
+        (
+            "<html><body><h1>503 Service Temporarily Unavailable</h1>",
+            "html",
+            "",
+            'an HTML page titled "503 Service Temporarily Unavailable" instead of JSON',
+        ),
         ("<html><body>nothing", "html", "", "an HTML page instead of JSON"),
     ],
 )
@@ -45,11 +55,17 @@ def test_a_redirect_says_where_to():
 
 
 def test_a_refused_password_is_said_in_plain_words():
-    assert mlflow_errors.describe(401, "You are not authenticated. See https://…")[2] == "the server refuses this user name and password"
+    assert (
+        mlflow_errors.describe(401, "You are not authenticated. See https://…")[2]
+        == "the server refuses this user name and password"
+    )
 
 
 def test_what_the_database_said_with_the_password_hash_is_left_out():
-    said = "User (username=x) already exists. Error: (IntegrityError) [SQL: INSERT INTO users] [parameters: {'h': 'scrypt:32768:8:1$s$h'}]"
+    said = (
+        "User (username=x) already exists. Error: (IntegrityError) [SQL: INSERT INTO users] [parameters: {'h':"
+        " 'scrypt:32768:8:1$s$h'}]"
+    )
     for text in (said, "oops scrypt:32768:8:1$salt$hash", json.dumps({"error_code": "A", "message": said})):
         message = mlflow_errors.describe(400, text)[2]
         assert "$h" not in message and "INSERT" not in message and "$salt" not in message
@@ -71,7 +87,13 @@ def test_deeply_nested_json_is_not_fatal(depth):
 
 @given(password=PASSWORDS, around=st.text(string.digits, max_size=5))
 def test_no_spelling_of_a_secret_survives(password, around):
-    spellings = [password, json.dumps(password), json.dumps(password, ensure_ascii=False), repr(password), quote(password, safe="")]
+    spellings = [
+        password,
+        json.dumps(password),
+        json.dumps(password, ensure_ascii=False),
+        repr(password),
+        quote(password, safe=""),
+    ]
     text = mlflow_errors.mask(around + " | ".join(spellings) + around, {password})
     for spelling in spellings:
         bare = spelling.strip("\"'") if spelling != password else spelling
@@ -98,7 +120,10 @@ def test_without_a_password_there_is_nothing_to_hide():
 def test_an_error_names_method_address_and_status():
     error = MlflowError(404, "X", "no such thing", "GET", "http://h/p", "json")
     assert str(error) == "GET http://h/p: HTTP 404: no such thing"
-    assert str(MlflowError(None, "", "the connection is refused", "GET", "http://h/p", "refused")) == "GET http://h/p: the connection is refused"
+    assert (
+        str(MlflowError(None, "", "the connection is refused", "GET", "http://h/p", "refused"))
+        == "GET http://h/p: the connection is refused"
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,5 +149,7 @@ def test_each_error_has_its_remedy(status, kind, message, advice):
 
 
 def test_an_error_that_explains_itself_needs_no_remedy():
-    error = MlflowError(400, "INVALID_PARAMETER_VALUE", "Password must be at least 12 characters.", "POST", "http://h", "json")
+    error = MlflowError(
+        400, "INVALID_PARAMETER_VALUE", "Password must be at least 12 characters.", "POST", "http://h", "json"
+    )
     assert mlflow_errors.explain(error) == str(error)

@@ -17,7 +17,15 @@ from ansible_collections.mlops.mlflow_aws.plugins.modules import mlflow_health
 from .conftest import ARTIFACTS, LikeMlflow, Reply, json_reply
 
 API = "/api/2.0/mlflow/"
-READS = ["liveness", "auth_required", "wrong_password_refused", "default_passwords_refused", "admin_login", "version", "wrong_host_refused"]
+READS = [
+    "liveness",
+    "auth_required",
+    "wrong_password_refused",
+    "default_passwords_refused",
+    "admin_login",
+    "version",
+    "wrong_host_refused",
+]
 ALL = READS + ["default_experiment", "tracking_write_read", "artifact_round_trip", "cleanup"]
 
 
@@ -85,13 +93,21 @@ def test_a_shipped_password(health, mlflow):
 def test_a_wrong_login_fails_what_needs_it_and_leaves_the_rest(health, mlflow):
     result = health(password="not-the-right-one")
     assert statuses(result)["liveness"] == statuses(result)["auth_required"] == "passed"
-    assert set(failed(result)) == {"admin_login", "version", "default_experiment", "tracking_write_read", "artifact_round_trip"}
+    assert set(failed(result)) == {
+        "admin_login",
+        "version",
+        "default_experiment",
+        "tracking_write_read",
+        "artifact_round_trip",
+    }
     assert "check username and password" in result["msg"]
 
 
 def test_the_wrong_version(health, mlflow):
     result = health(version="1.0.0")
-    assert failed(result) == ["version"] and f"MLflow {mlflow.version}, not 1.0.0" in result["msg"] and no_traces(mlflow)
+    assert (
+        failed(result) == ["version"] and f"MLflow {mlflow.version}, not 1.0.0" in result["msg"] and no_traces(mlflow)
+    )
 
 
 def test_a_host_that_is_not_checked(health, http):
@@ -154,7 +170,11 @@ def test_a_refused_password_is_not_waited_for(health, mlflow):
 def test_a_write_that_does_not_come_back(health, mlflow):
     mlflow.override[API + "runs/log-batch"] = json_reply({})
     result = health()
-    assert failed(result) == ["tracking_write_read"] and "metric, parameter, tag did not come back" in result["msg"] and no_traces(mlflow)
+    assert (
+        failed(result) == ["tracking_write_read"]
+        and "metric, parameter, tag did not come back" in result["msg"]
+        and no_traces(mlflow)
+    )
 
 
 def test_a_run_that_a_search_does_not_find(health, mlflow):
@@ -169,9 +189,15 @@ def test_an_artifact_that_comes_back_changed(health, mlflow):
         return None
 
     http_answer = mlflow.answer
-    mlflow.http.behave = lambda request: (spoil(request) if request.path.startswith(ARTIFACTS) else None) or http_answer(request)
+    mlflow.http.behave = lambda request: (
+        spoil(request) if request.path.startswith(ARTIFACTS) else None
+    ) or http_answer(request)
     result = health()
-    assert failed(result) == ["artifact_round_trip"] and "70000 bytes were stored, 11 others came back" in result["msg"] and no_traces(mlflow)
+    assert (
+        failed(result) == ["artifact_round_trip"]
+        and "70000 bytes were stored, 11 others came back" in result["msg"]
+        and no_traces(mlflow)
+    )
 
 
 @pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
@@ -185,7 +211,10 @@ def test_a_bucket_that_refuses(health, mlflow, method):
 
     mlflow.http.behave = answer
     result = health()
-    assert failed(result) == (["cleanup"] if method == "DELETE" else ["artifact_round_trip"]) and "AccessDenied" in result["msg"]
+    assert (
+        failed(result) == (["cleanup"] if method == "DELETE" else ["artifact_round_trip"])
+        and "AccessDenied" in result["msg"]
+    )
 
 
 def test_artifacts_that_cannot_be_removed_are_told(health, mlflow):
@@ -215,21 +244,34 @@ def test_an_experiment_that_is_deleted_or_missing(health, mlflow):
 
 def test_what_a_killed_check_left_is_removed_and_what_another_works_with_is_not(health, mlflow):
     now = int(time.time() * 1000)
-    killed = mlflow.add_run([{"key": "mlflow_health", "value": mlflow_traces.mark(socket.gethostname(), os.getpid(), "old")}], now)["info"]
-    other = mlflow.add_run([{"key": "mlflow_health", "value": mlflow_traces.mark("another-host", 7, "new")}], now)["info"]
+    killed = mlflow.add_run(
+        [{"key": "mlflow_health", "value": mlflow_traces.mark(socket.gethostname(), os.getpid(), "old")}], now
+    )["info"]
+    other = mlflow.add_run([{"key": "mlflow_health", "value": mlflow_traces.mark("another-host", 7, "new")}], now)[
+        "info"
+    ]
     mlflow.add_run([], now)
     for info in (killed, other):
         mlflow.artifacts[f"0/{info['run_id']}/artifacts/mlflow-health.bin"] = b"x"
     result = health()
     assert result["checks"][-1]["message"].endswith("and 1 left behind by checks that were killed")
     assert list(mlflow.artifacts) == [f"0/{other['run_id']}/artifacts/mlflow-health.bin"]
-    assert [run["info"]["lifecycle_stage"] for run in mlflow.runs.values()] == ["deleted", "active", "active", "deleted"]
+    assert [run["info"]["lifecycle_stage"] for run in mlflow.runs.values()] == [
+        "deleted",
+        "active",
+        "active",
+        "deleted",
+    ]
 
 
 def test_a_check_that_is_interrupted_cleans_up_too(connection, mlflow, monkeypatch):
     client = mlflow_health_run.Client(dict(connection, validate_certs=True, ca_path=None))
     health = mlflow_health_run.HealthRun(client, None, "Default", 100, write=True)
-    monkeypatch.setattr(mlflow_health_run.mlflow_checks, "difference", lambda written, found: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    def interrupt(written, found):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlflow_health_run.mlflow_checks, "difference", interrupt)
     with pytest.raises(KeyboardInterrupt):
         health.run(["tracking_write_read"])
     assert len(mlflow.runs) == 1 and no_traces(mlflow)

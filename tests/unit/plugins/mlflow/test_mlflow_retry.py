@@ -37,7 +37,14 @@ def test_only_what_is_safe_is_sent_again(status, kind, repeatable, again):
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("3", 3.0), (" 0 ", 0.0), ("Thu, 01 Jan 1970 00:01:40 GMT", 40.0), ("Thu, 01 Jan 1970 00:00:01 GMT", 0.0), ("", None), (None, None)],
+    [
+        ("3", 3.0),
+        (" 0 ", 0.0),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 40.0),
+        ("Thu, 01 Jan 1970 00:00:01 GMT", 0.0),
+        ("", None),
+        (None, None),
+    ],
 )
 def test_retry_after_is_a_number_or_a_date(value, seconds):
     assert mlflow_retry.retry_after(value, now=60.0) == seconds

@@ -24,7 +24,9 @@ def user(run_module, connection):
         result = run_module(mlflow_user, connection | {"name": "ada"} | options, check=check)
         shown = json.dumps(result, ensure_ascii=False)
         for secret in (connection["password"], PASSWORD, CANARY):
-            without_arguments = json.dumps({key: value for key, value in result.items() if key != "invocation"}, ensure_ascii=False)
+            without_arguments = json.dumps(
+                {key: value for key, value in result.items() if key != "invocation"}, ensure_ascii=False
+            )
             assert secret not in without_arguments and secret not in shown
         return result
 
@@ -37,7 +39,10 @@ def test_check_run_check_run(user, mlflow):
     assert predicted["changed"] and mlflow.calls == []
     assert predicted["user"] == {"username": "ada", "id": None, "is_admin": True}
     made = user(**options)
-    assert made["changed"] and made["changes"] == predicted["changes"] == [{"action": "create"}, {"action": "set_admin", "admin": True}]
+    assert made["changed"] and made["changes"] == predicted["changes"] == [
+        {"action": "create"},
+        {"action": "set_admin", "admin": True},
+    ]
     assert made["diff"] == predicted["diff"] and made["user"] == {"username": "ada", "id": 2, "is_admin": True}
     written = len(mlflow.calls)
     for check in (True, False):
@@ -120,7 +125,10 @@ def test_a_plain_user_may_change_its_own_password_and_nothing_else(user, mlflow)
         ({"tracking_uri": "databricks"}, "tracking_uri"),
         ({}, "user_password: missing, and user 'ada' does not exist"),
         ({"user_password": "password1234"}, "user_password of 'ada': it is one of the"),
-        ({"password": "wrong"}, "HTTP 401: the server refuses this user name and password; check username and password"),
+        (
+            {"password": "wrong"},
+            "HTTP 401: the server refuses this user name and password; check username and password",
+        ),
     ],
 )
 @pytest.mark.parametrize("check", [True, False])
@@ -164,14 +172,21 @@ def test_a_login_that_vanishes_meanwhile(user, mlflow):
 def test_a_test_of_the_password_that_gives_no_answer(user, mlflow):
     user(user_password=PASSWORD)
     refusal = Reply(403, b"Permission denied")
-    mlflow.override["/api/2.0/mlflow/users/get"] = lambda request: refusal if request.login and request.login[0] == "ada" else None
+    mlflow.override["/api/2.0/mlflow/users/get"] = lambda request: (
+        refusal if request.login and request.login[0] == "ada" else None
+    )
     assert "HTTP 403: Permission denied" in user(user_password=CANARY, update_password="always")["msg"]
 
 
 def test_a_failure_half_way_tells_what_was_done_and_the_next_run_finishes(user, mlflow):
     mlflow.override["/api/2.0/mlflow/users/update-admin"] = Reply(500, b"Internal Server Error")
     failed = user(user_password=PASSWORD, admin=True)
-    assert failed["failed"] and failed["changed"] and failed["changes"] == [{"action": "create"}] and failed["status"] == 500
+    assert (
+        failed["failed"]
+        and failed["changed"]
+        and failed["changes"] == [{"action": "create"}]
+        and failed["status"] == 500
+    )
     mlflow.override.clear()
     assert user(user_password=PASSWORD, admin=True)["changes"] == [{"action": "set_admin", "admin": True}]
 
@@ -185,6 +200,8 @@ def test_a_deletion_that_the_server_refuses(user, mlflow):
 def test_two_who_create_the_same_user_at_once(user, mlflow):
     missing = json_reply({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "x"}, 404)
     user(user_password=PASSWORD)
-    mlflow.override["/api/2.0/mlflow/users/get"] = lambda request: missing if request.query["username"] == "ada" else None
+    mlflow.override["/api/2.0/mlflow/users/get"] = lambda request: (
+        missing if request.query["username"] == "ada" else None
+    )
     result = user(user_password=PASSWORD)
     assert "RESOURCE_ALREADY_EXISTS" in result["msg"] and "scrypt" not in str(result)

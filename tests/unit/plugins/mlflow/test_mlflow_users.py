@@ -7,14 +7,27 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_users, mlflow_versions
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_users import Change, Current, Desired, plan, predict
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_users import (
+    Change,
+    Current,
+    Desired,
+    plan,
+    predict,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-PERMISSIONS = st.lists(st.tuples(st.sampled_from(["experiment", "registered_model"]), st.text(max_size=5)), max_size=3).map(tuple)
+PERMISSIONS = st.lists(
+    st.tuples(st.sampled_from(["experiment", "registered_model"]), st.text(max_size=5)), max_size=3
+).map(tuple)
 CURRENT = st.none() | st.builds(Current, st.just("ada"), st.just(7), st.booleans(), PERMISSIONS, st.booleans())
 DESIRED = st.builds(
-    Desired, st.just("ada"), st.booleans(), st.booleans(), st.none() | st.booleans(), st.sampled_from(["on_create", "always"])
+    Desired,
+    st.just("ada"),
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.booleans(),
+    st.sampled_from(["on_create", "always"]),
 )
 
 
@@ -32,7 +45,11 @@ def actions(changes):
         (Current("ada", 7, False), Desired("ada", True), []),
         (Current("ada", 7, False), Desired("ada", True, True), []),
         (Current("ada", 7, False, password_works=True), Desired("ada", True, True, update_password="always"), []),
-        (Current("ada", 7, False, password_works=False), Desired("ada", True, True, update_password="always"), ["set_password"]),
+        (
+            Current("ada", 7, False, password_works=False),
+            Desired("ada", True, True, update_password="always"),
+            ["set_password"],
+        ),
         (Current("ada", 7, False), Desired("ada", True, False, update_password="always"), []),
         (Current("ada", 7, False), Desired("ada", True, admin=True), ["set_admin"]),
         (Current("ada", 7, True), Desired("ada", True, admin=False), ["set_admin"]),
@@ -134,7 +151,16 @@ def test_the_branch_one_sits_on_is_not_sawn_off(desired, reason):
 
 @pytest.mark.parametrize(
     ("text", "parsed"),
-    [("2.18.0", (2, 18)), ("3.17.2\n", (3, 17)), ("3.5.0rc1", (3, 5)), ("3.18", (3, 18)), ("<html>", None), ("", None), (None, None), ("3", None)],
+    [
+        ("2.18.0", (2, 18)),
+        ("3.17.2\n", (3, 17)),
+        ("3.5.0rc1", (3, 5)),
+        ("3.18", (3, 18)),
+        ("<html>", None),
+        ("", None),
+        (None, None),
+        ("3", None),
+    ],
 )
 def test_versions(text, parsed):
     assert mlflow_versions.parse(text) == parsed
@@ -145,7 +171,9 @@ def test_any_text_is_a_version_or_not(text):
     assert mlflow_versions.parse(text) is None or text.strip()[0].isdigit()
 
 
-@pytest.mark.parametrize(("version", "checks"), [("3.5.0", True), ("3.4.9", False), ("2.18.0", False), ("10.0.0", True), ("?", None)])
+@pytest.mark.parametrize(
+    ("version", "checks"), [("3.5.0", True), ("3.4.9", False), ("2.18.0", False), ("10.0.0", True), ("?", None)]
+)
 def test_since_when_the_host_is_checked(version, checks):
     assert mlflow_versions.checks_host(version) is checks
 
@@ -164,12 +192,20 @@ def test_since_when_the_host_is_checked(version, checks):
 )
 def test_password_rules_are_named(password, version, reason):
     problem = mlflow_versions.password_problem(password, version)
-    assert problem is None if reason is None else reason in problem and (password not in problem or password == "password")
+    assert (
+        problem is None if reason is None else reason in problem and (password not in problem or password == "password")
+    )
 
 
 @pytest.mark.parametrize(
     ("username", "password", "version", "limited"),
-    [("ada", "ü", "3.17.2", True), ("ädä", "u", "3.17.2", True), ("ada", "u", "3.17.2", False), ("ada", "ü", "2.18.0", False), ("ä", "ü", None, False)],
+    [
+        ("ada", "ü", "3.17.2", True),
+        ("ädä", "u", "3.17.2", True),
+        ("ada", "u", "3.17.2", False),
+        ("ada", "ü", "2.18.0", False),
+        ("ä", "ü", None, False),
+    ],
 )
 def test_beyond_ascii_version_3_is_limited(username, password, version, limited):
     limit = mlflow_versions.login_limit(username, password, version)

@@ -1,0 +1,250 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: application_load_balancer
+version_added: "0.1.0"
+short_description: Make, change or remove an application load balancer with one target group
+description:
+  - Keeps a load balancer, its listeners, and a target group of IP addresses, all called by the same name. Nothing is awaited when they
+    are made; M(mlops.mlflow_aws.application_load_balancer_info) waits.
+  - The load balancer drops header fields that are not valid.
+  - Everything carries its tags from its first moment, so that an interrupted run is known as ours. In check mode, unlike
+    M(amazon.aws.elb_application_lb) and M(community.aws.elb_target_group), the result holds what is known.
+  - Wraps C(CreateLoadBalancer), C(CreateTargetGroup), C(CreateListener) and their kin of the Elastic Load Balancing API, version 2.
+options:
+  name:
+    description: Name of the load balancer and of the target group, 32 characters at most.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) starts making or changing the load balancer.
+      - V(absent) removes it and waits until it is gone.
+    type: str
+    choices: [present, absent]
+    default: present
+  scheme:
+    description: Whether it has public addresses. AWS cannot change it.
+    type: str
+    choices: [internet-facing, internal]
+    default: internet-facing
+  vpc_id:
+    description: VPC of the target group. AWS cannot change it.
+    type: str
+  subnet_ids:
+    description: Subnets of the load balancer, in two zones at least.
+    type: list
+    elements: str
+    default: []
+  security_group_ids:
+    description: Security groups of the load balancer.
+    type: list
+    elements: str
+    default: []
+  listeners:
+    description: Listeners, which forward to the target group. Others are removed.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      port:
+        description: TCP port.
+        type: int
+        required: true
+      protocol:
+        description: Protocol.
+        type: str
+        choices: [HTTP]
+        default: HTTP
+  target_port:
+    description: TCP port of the targets. AWS cannot change it.
+    type: int
+    default: 5000
+  health_check_path:
+    description: Path of the health check.
+    type: str
+    default: /health
+  health_check_codes:
+    description: HTTP status codes that are healthy, such as V(200) or V(200-299).
+    type: str
+    default: "200"
+  health_check_interval:
+    description: Seconds between two health checks, 5 to 300.
+    type: int
+    default: 10
+  health_check_timeout:
+    description: Seconds within which a health check must be answered.
+    type: int
+    default: 5
+  healthy_threshold:
+    description: Successful checks in a row that make a target healthy, 2 to 10.
+    type: int
+    default: 2
+  unhealthy_threshold:
+    description: Failed checks in a row that make a target unhealthy, 2 to 10.
+    type: int
+    default: 2
+  deregistration_delay:
+    description: Seconds for which a target that leaves may finish its requests, 0 to 3600.
+    type: int
+    default: 30
+  idle_timeout:
+    description: Seconds for which a connection may be silent, 1 to 4000.
+    type: int
+    default: 60
+  desync_mitigation_mode:
+    description: How requests that servers may read in different ways are treated.
+    type: str
+    choices: [monitor, defensive, strictest]
+    default: defensive
+  deletion_protection:
+    description: Whether AWS refuses to delete the load balancer.
+    type: bool
+    default: false
+  access_logs_bucket:
+    description: Bucket for access logs; empty for none. Its policy must let Elastic Load Balancing write.
+    type: str
+    default: ""
+  access_logs_prefix:
+    description: Prefix of the access logs in the bucket.
+    type: str
+    default: ""
+  delete_protected:
+    description: With O(state=absent), whether to lift the deletion protection first.
+    type: bool
+    default: false
+  wait_timeout:
+    description: With O(state=absent), seconds until all is gone.
+    type: int
+    default: 600
+  tags:
+    description: All tags of the load balancer, its listeners and the target group.
+    type: dict
+    default: {}
+  owner_tags:
+    description: Tags that a load balancer or target group that exists must carry for the module to touch it.
+    type: dict
+    required: true
+attributes:
+  check_mode:
+    description: Predicts exactly what a run would change.
+    support: full
+  diff_mode:
+    description: Shows what changes, before and after.
+    support: full
+  idempotent:
+    description: Writes nothing when all is as asked for.
+    support: full
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+author:
+  - The mlops.mlflow_aws contributors (@mlops)
+"""
+
+EXAMPLES = r"""
+- name: Start the load balancer
+  mlops.mlflow_aws.application_load_balancer:
+    name: web
+    vpc_id: vpc-0a1b2c3d4e5f60718
+    subnet_ids: [subnet-0a1b2c3d4e5f60718, subnet-0f1e2d3c4b5a69788]
+    security_group_ids: [sg-0a1b2c3d4e5f60718]
+    listeners:
+      - port: 80
+    owner_tags:
+      team: web
+    tags:
+      team: web
+"""
+
+RETURN = r"""
+load_balancer:
+  description: What there is; null for what does not exist, and in check mode for what a run would create.
+  returned: success
+  type: dict
+  sample:
+    alb_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:loadbalancer/app/web/50dc6c495c0c9188
+    alb_dns_name: web-1234567890.eu-west-2.elb.amazonaws.com
+    state: provisioning
+    target_group_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:targetgroup/web/73e2d6bc24d8a067
+    listener_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:listener/app/web/50dc6c495c0c9188/f2f7dc8efc522ab2
+    tracking_uri: http://web-1234567890.eu-west-2.elb.amazonaws.com
+    hosts: [web-1234567890.eu-west-2.elb.amazonaws.com]
+"""
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, elb_load_balancer
+
+
+def argument_spec() -> dict:
+    listener = {
+        "port": {"type": "int", "required": True},
+        "protocol": {"type": "str", "choices": ["HTTP"], "default": "HTTP"},
+    }
+    return {
+        "name": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "scheme": {"type": "str", "choices": ["internet-facing", "internal"], "default": "internet-facing"},
+        "vpc_id": {"type": "str"},
+        "subnet_ids": {"type": "list", "elements": "str", "default": []},
+        "security_group_ids": {"type": "list", "elements": "str", "default": []},
+        "listeners": {"type": "list", "elements": "dict", "default": [], "options": listener},
+        "target_port": {"type": "int", "default": 5000},
+        "health_check_path": {"type": "str", "default": "/health"},
+        "health_check_codes": {"type": "str", "default": "200"},
+        "health_check_interval": {"type": "int", "default": 10},
+        "health_check_timeout": {"type": "int", "default": 5},
+        "healthy_threshold": {"type": "int", "default": 2},
+        "unhealthy_threshold": {"type": "int", "default": 2},
+        "deregistration_delay": {"type": "int", "default": 30},
+        "idle_timeout": {"type": "int", "default": 60},
+        "desync_mitigation_mode": {
+            "type": "str",
+            "choices": ["monitor", "defensive", "strictest"],
+            "default": "defensive",
+        },
+        "deletion_protection": {"type": "bool", "default": False},
+        "access_logs_bucket": {"type": "str", "default": ""},
+        "access_logs_prefix": {"type": "str", "default": ""},
+        "delete_protected": {"type": "bool", "default": False},
+        "wait_timeout": {"type": "int", "default": 600},
+        "tags": {"type": "dict", "default": {}},
+        "owner_tags": {"type": "dict", "required": True},
+    }
+
+
+def run(module: AnsibleAWSModule) -> None:
+    params = dict(module.params, tags=aws_changes.text_tags(module.params["tags"]))
+    found = elb_load_balancer.LoadBalancer(elb_load_balancer.connect(module), params["name"])
+    found.find()
+    found.check_owner(aws_changes.text_tags(params["owner_tags"]))
+    if params["state"] == "present":
+        changes = found.plan_present(params)
+    else:
+        changes = found.plan_absent(params["delete_protected"], params["wait_timeout"])
+    if changes and not module.check_mode:
+        changes.apply()
+        found.find()
+    module.exit_json(changed=bool(changes), load_balancer=found.summary(), diff=changes.diff)
+
+
+def main() -> None:
+    module = AnsibleAWSModule(argument_spec=argument_spec(), supports_check_mode=True)
+    name = module.params["name"]
+    try:
+        run(module)
+    except aws_changes.AWS_ERRORS as error:
+        module.fail_json(msg=aws_changes.aws_failure(error, "elasticloadbalancing", f"Load balancer {name}"))
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
