@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""moto's S3, whose bucket policies mind their conditions.
+"""moto's S3, whose bucket policies mind their conditions and whose listings mind delete markers.
 
 moto ignores Condition, so that a policy which demands TLS denies everything. Here what is understood is judged, and a policy with a
 condition that is not understood is refused. https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
@@ -49,6 +49,18 @@ def apply(_runtime: Runtime) -> None:
         met = {**json.loads(self.policy), "Statement": [one for one in statements(self.policy) if holds(one)]}
         return IAMPolicy(json.dumps(met)).is_action_permitted(action, resource)
 
+    plain_list = models.S3Backend.list_objects
+
+    def list_objects(self: Any, bucket: Any, prefix: Any, delimiter: Any, marker: Any, max_keys: Any) -> Any:
+        # A prefix under which everything is deleted is none (ListObjectsV2, CommonPrefixes); moto counts delete markers.
+        keys, prefixes, truncated, following = plain_list(self, bucket, prefix, delimiter, marker, max_keys)
+        if prefixes and bucket.is_versioned:
+            living = [name for name, key in bucket.keys.items() if not isinstance(key, models.FakeDeleteMarker)]
+            prefixes = [one for one in prefixes if any(name.startswith(one) for name in living)]
+        return keys, prefixes, truncated, following
+
+    parameters = ("self", "bucket", "prefix", "delimiter", "marker", "max_keys")
+    replace(models.S3Backend, "list_objects", list_objects, parameters)
     replace(models.S3Backend, "put_bucket_policy", put, ("self", "bucket_name", "policy"))
     replace(models.FakeBucket, "get_permission", permission, ("self", "action", "resource"))
 

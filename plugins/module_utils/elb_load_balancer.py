@@ -79,7 +79,10 @@ class LoadBalancer:
     def check_owner(self, owner_tags: dict[str, str]) -> None:
         """ValueError if the load balancer or the target group is not ours."""
         remedy = "choose another deployment name, or remove it by hand"
-        kinds = (("Load balancer", self.load_balancer, "LoadBalancerArn"), ("Target group", self.group, "TargetGroupArn"))
+        kinds = (
+            ("Load balancer", self.load_balancer, "LoadBalancerArn"),
+            ("Target group", self.group, "TargetGroupArn"),
+        )
         for kind, found, key in kinds:
             if found and not aws_changes.carries(self.tags.get(found[key], {}), owner_tags):
                 raise ValueError(aws_changes.not_ours(f"{kind} {self.name}", owner_tags, remedy))

@@ -90,7 +90,9 @@ def differing(current: dict[str, t.Any], wanted: dict[str, t.Any]) -> tuple[dict
 def forwards_to(listener: dict, target_group_arn: str) -> bool:
     """Whether a listener's default action is nothing but forwarding to this group."""
     actions = listener.get("DefaultActions", [])
-    return len(actions) == 1 and actions[0]["Type"] == "forward" and actions[0].get("TargetGroupArn") == target_group_arn
+    return (
+        len(actions) == 1 and actions[0]["Type"] == "forward" and actions[0].get("TargetGroupArn") == target_group_arn
+    )
 
 
 def hosts(dns_name: str | None, listeners: list[dict[str, t.Any]]) -> list[str]:

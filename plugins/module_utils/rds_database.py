@@ -89,7 +89,9 @@ class Database:
             self._plan_modifications(changes)
         for arn, tags in self.tags.items():
             kind = arn.split(":")[5]
-            changes.want_tags(f"tags of {kind} {self.name}", tags, self.params["tags"], self._tag(arn), self._untag(arn))
+            changes.want_tags(
+                f"tags of {kind} {self.name}", tags, self.params["tags"], self._tag(arn), self._untag(arn)
+            )
         return changes
 
     def _settle(self) -> None:
@@ -162,7 +164,9 @@ class Database:
         return {one["ParameterName"]: one["ParameterValue"] for one in self._all_parameters(Source="user")}
 
     def _set_parameters(self) -> None:
-        wanted = {name: value for name, value in self.params["parameters"].items() if self.parameters.get(name) != value}
+        wanted = {
+            name: value for name, value in self.params["parameters"].items() if self.parameters.get(name) != value
+        }
         # A new instance starts with them; a running one takes dynamic ones at once and the others at its next restart.
         kinds = {one["ParameterName"]: one.get("ApplyType") for one in self._all_parameters()} if self.instance else {}
         items = [

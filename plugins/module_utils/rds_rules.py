@@ -95,7 +95,7 @@ def engine_change(current: str, wanted: str, auto_minor_version_upgrade: bool) -
         if auto_minor_version_upgrade:
             return None  # RDS has moved it on, as it was asked to
         raise ValueError(
-            f"engine_version = {wanted}: the database has {current}, and RDS cannot go back; set it to \"{current}\""
+            f'engine_version = {wanted}: the database has {current}, and RDS cannot go back; set it to "{current}"'
         )
     return wanted
 

@@ -22,7 +22,9 @@ def generate(length: int) -> str:
 def check(what: str, value: str, *, minimum: int, maximum: int, forbidden: str, ascii_only: bool) -> None:
     """ValueError unless `value` keeps the rules."""
     if not minimum <= len(value) <= maximum:
-        raise ValueError(f"{what}: it has {len(value)} characters, allowed are {minimum} to {maximum}; give another one")
+        raise ValueError(
+            f"{what}: it has {len(value)} characters, allowed are {minimum} to {maximum}; give another one"
+        )
     if ascii_only and not set(value) <= PRINTABLE_ASCII:
         raise ValueError(f"{what}: it has characters that are not printable ASCII; give one without them")
     if set(value) & set(forbidden):

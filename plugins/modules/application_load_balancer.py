@@ -11,12 +11,13 @@ module: application_load_balancer
 version_added: "0.1.0"
 short_description: Make, change or remove an application load balancer with one target group
 description:
-  - Keeps a load balancer, its listeners, and a target group of IP addresses, all called by the same name. Nothing is awaited when they
-    are made; M(mlops.mlflow_aws.application_load_balancer_info) waits.
+  - Keeps a load balancer, its listeners, and a target group of IP addresses, all called by the same name. Nothing is
+    awaited when they are made; M(mlops.mlflow_aws.application_load_balancer_info) waits.
   - The load balancer drops header fields that are not valid.
-  - Everything carries its tags from its first moment, so that an interrupted run is known as ours. In check mode, unlike
-    M(amazon.aws.elb_application_lb) and M(community.aws.elb_target_group), the result holds what is known.
-  - Wraps C(CreateLoadBalancer), C(CreateTargetGroup), C(CreateListener) and their kin of the Elastic Load Balancing API, version 2.
+  - Everything carries its tags from its first moment, so that an interrupted run is known as ours. In check mode,
+    unlike M(amazon.aws.elb_application_lb) and M(community.aws.elb_target_group), the result holds what is known.
+  - Wraps C(CreateLoadBalancer), C(CreateTargetGroup), C(CreateListener) and their kin of the Elastic Load Balancing
+    API, version 2.
 options:
   name:
     description: Name of the load balancer and of the target group, 32 characters at most.

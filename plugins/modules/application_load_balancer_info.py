@@ -13,8 +13,8 @@ short_description: Look at an application load balancer with its target group, o
 description:
   - Finds the load balancer and the target group of one name. A missing one is no error, unlike with
     M(amazon.aws.elb_application_lb_info).
-  - Wraps C(DescribeLoadBalancers), C(DescribeListeners), C(DescribeTargetGroups) and C(DescribeTags) of the Elastic Load Balancing
-    API, version 2.
+  - Wraps C(DescribeLoadBalancers), C(DescribeListeners), C(DescribeTargetGroups) and C(DescribeTags) of the Elastic
+    Load Balancing API, version 2.
 options:
   name:
     description: Name of the load balancer and of the target group.

@@ -11,14 +11,15 @@ module: rds_postgres
 version_added: "0.1.0"
 short_description: Make, change or remove a PostgreSQL database on RDS with its subnet group and parameter group
 description:
-  - Keeps an encrypted instance with gp3 storage that is not reachable from the internet, and a subnet group and a parameter group of the
-    same name. The instance is started without waiting; M(mlops.mlflow_aws.rds_postgres_info) waits.
+  - Keeps an encrypted instance with gp3 storage that is not reachable from the internet, and a subnet group and a
+    parameter group of the same name. The instance is started without waiting; M(mlops.mlflow_aws.rds_postgres_info)
+    waits.
   - The master password is read from AWS Secrets Manager inside the module, and only when the instance is made.
-  - Changes of an instance that exists are applied at once. What cannot be done without risk is refused - shrinking storage, another
-    major version, going back to an older one.
+  - Changes of an instance that exists are applied at once. What cannot be done without risk is refused - shrinking
+    storage, another major version, going back to an older one.
   - An instance that is still being deleted is awaited and made anew. One that is still being created is left alone.
-  - Wraps C(CreateDBInstance), C(ModifyDBInstance), C(DeleteDBInstance), C(CreateDBSubnetGroup), C(CreateDBParameterGroup) and their kin
-    of the Amazon RDS API, and C(GetSecretValue) of AWS Secrets Manager.
+  - Wraps C(CreateDBInstance), C(ModifyDBInstance), C(DeleteDBInstance), C(CreateDBSubnetGroup),
+    C(CreateDBParameterGroup) and their kin of the Amazon RDS API, and C(GetSecretValue) of AWS Secrets Manager.
 options:
   db_instance_identifier:
     description: Identifier of the instance, also the name of the subnet group and the parameter group.
@@ -42,7 +43,9 @@ options:
     elements: str
     default: []
   master_secret_id:
-    description: Name or ARN of a JSON secret with C(username) and C(password) of the master user. Read only to make an instance.
+    description:
+      - Name or ARN of a JSON secret with C(username) and C(password) of the master user. Read only to make an
+        instance.
     type: str
   database_name:
     description: Database that is made together with the instance.
@@ -52,7 +55,9 @@ options:
     type: int
     default: 5432
   engine_version:
-    description: PostgreSQL version such as V(15.7), or V(15) for the newest minor version that is offered when the instance is made.
+    description:
+      - PostgreSQL version such as V(15.7), or V(15) for the newest minor version that is offered when the instance is
+        made.
     type: str
   instance_class:
     description: Class of the instance.
@@ -164,7 +169,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 instance:
-  description: The instance as it is; every value is null when there is none, and in check mode when a run would create it.
+  description:
+    - The instance as it is; every value is null when there is none, and in check mode when a run would create it.
   returned: success
   type: dict
   sample:

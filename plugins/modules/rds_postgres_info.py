@@ -12,7 +12,8 @@ version_added: "0.1.0"
 short_description: Look at an RDS instance, or wait until it answers
 description:
   - Tells what others need to know about one instance.
-  - When it waits, it asks every few seconds and fails at once, with the reason, in a status that RDS does not leave by itself.
+  - When it waits, it asks every few seconds and fails at once, with the reason, in a status that RDS does not leave
+    by itself.
   - Wraps C(DescribeDBInstances) and C(DescribeEvents) of the Amazon RDS API.
 options:
   db_instance_identifier:

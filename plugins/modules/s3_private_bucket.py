@@ -11,10 +11,10 @@ module: s3_private_bucket
 version_added: "0.1.0"
 short_description: Make or remove a private, versioned, encrypted S3 bucket
 description:
-  - Keeps a bucket whose public access is blocked, whose objects belong to its owner (no ACLs), which is versioned, encrypts with keys
-    of S3 (SSE-S3) and refuses requests without TLS. Other statements of its policy are left alone.
-  - Touches a bucket that exists only if it carries O(owner_tags), or if it has neither tags nor objects, which is what an interrupted
-    run leaves behind.
+  - Keeps a bucket whose public access is blocked, whose objects belong to its owner (no ACLs), which is versioned,
+    encrypts with keys of S3 (SSE-S3) and refuses requests without TLS. Other statements of its policy are left alone.
+  - Touches a bucket that exists only if it carries O(owner_tags), or if it has neither tags nor objects, which is
+    what an interrupted run leaves behind.
   - In check mode, unlike M(amazon.aws.s3_bucket), it predicts what a run would change.
 options:
   name:
@@ -125,9 +125,7 @@ def plan_present(bucket: s3_buckets.Bucket, exists: bool, tags: dict[str, str]) 
     sse = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
     encryption = bucket.encryption() if exists else None
     if encryption is None:  # a key of KMS that someone chose is no worse
-        changes.want(
-            "encryption", None, "AES256", put("put_bucket_encryption", ServerSideEncryptionConfiguration=sse)
-        )
+        changes.want("encryption", None, "AES256", put("put_bucket_encryption", ServerSideEncryptionConfiguration=sse))
     changes.want(
         "versioning",
         bucket.versioning() if exists else "Disabled",

@@ -11,8 +11,8 @@ module: secretsmanager_generated_secrets
 version_added: "0.1.0"
 short_description: Generate secrets once and keep them in AWS Secrets Manager
 description:
-  - Makes JSON secrets of which one key holds a random value. The value is made inside the module and stored at once; it passes through no
-    variable, result, diff or log.
+  - Makes JSON secrets of which one key holds a random value. The value is made inside the module and stored at once;
+    it passes through no variable, result, diff or log.
   - A value that is stored is never overwritten. A secret that is scheduled for deletion is recovered with its value.
   - All secrets are checked before the first one is written.
   - Wraps C(DescribeSecret), C(GetSecretValue), C(CreateSecret), C(PutSecretValue), C(RestoreSecret), C(TagResource),
@@ -121,7 +121,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 arns:
-  description: The ARN of each secret by its name, null where there is none and in check mode where a run would create it.
+  description:
+    - The ARN of each secret by its name, null where there is none and in check mode where a run would create it.
   returned: success
   type: dict
   sample:

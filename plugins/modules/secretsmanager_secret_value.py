@@ -11,8 +11,8 @@ module: secretsmanager_secret_value
 version_added: "0.1.0"
 short_description: Read a secret, or one key of a JSON secret, from AWS Secrets Manager
 description:
-  - Reads the current version of a secret. Unlike a lookup it runs where the play's environment holds, with its credentials, region and
-    endpoint.
+  - Reads the current version of a secret. Unlike a lookup it runs where the play's environment holds, with its
+    credentials, region and endpoint.
   - The result holds the secret in plain text, so B(always set) C(no_log=true) on the task.
   - Wraps C(GetSecretValue) of the AWS Secrets Manager API.
 options:

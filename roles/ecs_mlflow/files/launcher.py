@@ -177,10 +177,11 @@ def install(settings: Settings) -> None:
 
 
 def run_pip(file: str) -> None:
-    command = ["pip", "install", "--quiet", "--no-deps", "--no-input", "--disable-pip-version-check", "-r", file]
+    command = ["pip", "install", "--quiet", "--no-deps", "-r", file]  # uv understands these too
     # No secret is for pip. To compile all that is never imported would take longer than the download.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAUNCHER_")}
-    environment |= {"PIP_NO_CACHE_DIR": "1", "PIP_NO_COMPILE": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+    environment |= {"PIP_NO_CACHE_DIR": "1", "PIP_NO_COMPILE": "1", "PIP_ROOT_USER_ACTION": "ignore",
+                    "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     for pause in (2, 5, 15, 30, None):
         try:
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -5,105 +5,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import random
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
-import boto3
-import psutil
 import pytest
 from selenium import webdriver
 
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def free_port() -> int:
-    while True:
-        port = random.randrange(20000, 30000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
-@dataclasses.dataclass
-class LocalAws:
-    """A local AWS of a test's own, with its own port and folder."""
-
-    port: int
-    directory: Path
-
-    @property
-    def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "ANSIBLE_"))}
-        return {
-            **kept,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "LOCAL_AWS_PORT": str(self.port),
-            "LOCAL_AWS_DIR": str(self.directory),
-            "AWS_ENDPOINT_URL": self.endpoint_url,
-            "AWS_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST",
-            "AWS_SECRET_ACCESS_KEY": "a-secret-access-key-for-the-tests-only",
-        }
-
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "local_aws", *words],
-            cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=180, check=False,
-        )  # fmt: skip
-
-    def api_calls(self) -> list[dict]:
-        return [json.loads(line) for line in (self.directory / "api.jsonl").read_text().splitlines()]
-
-    def processes(self) -> list[psutil.Process]:
-        """Every process of this instance: they all carry its folder in their environment."""
-        ours = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if str(self.directory) in " ".join(process.environ().values()) and process.pid != os.getpid():
-                    ours.append(process)
-        return ours
-
-    def kill_task_of(self, service: str) -> str:
-        """SIGKILL the process group of one running task; its address."""
-        client = boto3.client(
-            "ecs", region_name="eu-west-2", endpoint_url=self.endpoint_url,
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-        )  # fmt: skip
-        arns = client.list_tasks(cluster=service, serviceName=service)["taskArns"]
-        task = client.describe_tasks(cluster=service, tasks=arns[:1])["tasks"][0]
-        address = task["containers"][0]["networkInterfaces"][0]["privateIpv4Address"]
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if any(one.laddr.ip == address for one in process.net_connections(kind="tcp") if one.laddr):
-                    os.killpg(os.getpgid(process.pid), signal.SIGKILL)
-                    return address
-        raise AssertionError(f"nothing listens on {address}")
-
-
-@contextlib.contextmanager
-def local_aws(directory: Path) -> t.Iterator[LocalAws]:
-    aws = LocalAws(free_port(), directory)
-    up = aws.command("up")
-    assert up.returncode == 0, up.stdout + up.stderr
-    try:
-        yield aws
-    finally:
-        down = aws.command("down")
-        assert down.returncode == 0, down.stdout + down.stderr
+from tests.integration.aws import ROOT, LocalAws, local_aws
 
 
 @pytest.fixture(scope="session")
@@ -129,9 +43,9 @@ def browser(tmp_path: Path) -> t.Iterator[webdriver.Chrome]:
 
 @dataclasses.dataclass
 class Deployment:
-    """One inventory on one local AWS; `aws` is the fixture local_aws."""
+    """One inventory on one local AWS."""
 
-    aws: t.Any
+    aws: LocalAws
     inventory: str
     name: str
     directory: Path
@@ -165,22 +79,12 @@ class Deployment:
         return json.loads((self.directory / self.name / "outputs.json").read_text())
 
     def client(self, service: str) -> t.Any:
-        return boto3.client(
-            service,
-            region_name="eu-west-2",
-            endpoint_url=self.aws.endpoint_url,
-            aws_access_key_id=self.aws.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.aws.environment["AWS_SECRET_ACCESS_KEY"],
-        )
+        return self.aws.client(service)
 
     def admin(self) -> tuple[str, str]:
         secret = self.client("secretsmanager").get_secret_value(SecretId=f"{self.name}/admin")
         credentials = json.loads(secret["SecretString"])
         return credentials["username"], credentials["password"]
-
-    def control_plane_writes(self) -> list[dict]:
-        """Writes to AWS but for the objects that MLflow keeps in its bucket."""
-        return [one for one in self.aws.api_calls() if one["kind"] == "write" and not one.get("data_plane")]
 
     def tagged(self) -> list[str]:
         pages = self.client("resourcegroupstaggingapi").get_paginator("get_resources")

@@ -28,12 +28,12 @@ REFUSED = [
 
 @pytest.mark.parametrize(("variables", "words"), REFUSED, ids=[" ".join(map(str, given)) for given, _words in REFUSED])
 def test_refused_before_the_first_write(account_without_deployment, variables, words):
-    before = len(account_without_deployment.control_plane_writes())
+    before = len(account_without_deployment.aws.api_calls())
     run = account_without_deployment.play("site", "-e", json.dumps(variables))
     assert run.returncode != 0
     for word in words:
         assert word in run.stdout.split("fatal:")[-1], run.stdout[-3000:]
-    assert account_without_deployment.control_plane_writes()[before:] == []
+    assert account_without_deployment.aws.writes(before) == []
 
 
 def test_missing_credentials_are_named(account_without_deployment, monkeypatch):

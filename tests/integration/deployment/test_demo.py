@@ -56,7 +56,7 @@ def test_unmodified_client_writes_and_reads_back(demo, mlflow_env):
         "MLFLOW_TRACKING_USERNAME": username,
         "MLFLOW_TRACKING_PASSWORD": password,
     }
-    python = mlflow_env("3.17.2").python
+    python = mlflow_env("3.17.2") / "bin" / "python"
     run = subprocess.run(
         [str(python), str(HERE / "client.py"), "50"], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -65,19 +65,19 @@ def test_unmodified_client_writes_and_reads_back(demo, mlflow_env):
 
 
 def test_second_run_changes_nothing(demo, changed):
-    before = len(demo.control_plane_writes())
+    before = len(demo.aws.api_calls())
     run = demo.play("site")
     assert run.returncode == 0, run.stdout[-6000:]
     assert changed(run) == 0, run.stdout
-    assert demo.control_plane_writes()[before:] == []
+    assert demo.aws.writes(before) == []
 
 
 def test_check_mode_on_the_live_deployment(demo, changed):
-    before = len(demo.control_plane_writes())
+    before = len(demo.aws.api_calls())
     run = demo.play("site", "--check")
     assert run.returncode == 0, run.stdout[-6000:]
     assert changed(run) == 0, run.stdout
-    assert demo.control_plane_writes()[before:] == []
+    assert demo.aws.writes(before) == []
 
 
 def test_status_for_people_and_for_programs(demo):
@@ -126,7 +126,7 @@ def test_killed_task_is_replaced_under_load(demo):
     thread = threading.Thread(target=ask)
     thread.start()
     try:
-        victim = demo.aws.kill_task_of(demo.name)
+        victim = demo.aws.kill_a_task(demo.name)
         killed = time.monotonic()
         deadline = killed + 240
         while time.monotonic() < deadline:
@@ -190,4 +190,4 @@ def test_destroy_leaves_nothing_but_what_it_keeps(demo, changed):
 def test_check_mode_on_an_empty_account(empty_account):
     run = empty_account.play("site", "--check")
     assert run.returncode == 0, run.stdout[-6000:]
-    assert empty_account.control_plane_writes() == []
+    assert empty_account.aws.writes() == []

@@ -42,9 +42,10 @@ def test_exactly_the_pins_are_installed(
     monkeypatch.setenv("LAUNCHER_DB_PASSWORD", "canary")
     launcher.install(settings(launcher, environment))
     arguments = (pip / "arguments").read_text()
-    assert arguments.startswith("install --quiet --no-deps --no-input --disable-pip-version-check -r ")
+    assert arguments.startswith("install --quiet --no-deps -r ")
     assert (pip / "requirements").read_text() == "# pins\nmlflow==3.17.2\nboto3==1.44.5\n"
-    assert "canary" not in (pip / "environment").read_text()
+    told = (pip / "environment").read_text()
+    assert "canary" not in told and "PIP_NO_INPUT=1\n" in told and "PIP_NO_COMPILE=1\n" in told
     assert "installed 2 packages for MLflow 3.17.2 in 0 s" in capsys.readouterr().out
 
 

@@ -17,7 +17,9 @@ def network(local_aws: t.Any) -> dict:
     gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
     ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
     subnets = [
-        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.8.{number}.0/24", AvailabilityZone=f"eu-west-2{zone}")["Subnet"]["SubnetId"]
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.8.{number}.0/24", AvailabilityZone=f"eu-west-2{zone}")["Subnet"][
+            "SubnetId"
+        ]
         for number, zone in enumerate("ab")
     ]
     group = ec2.create_security_group(GroupName="alb", Description="Load balancer", VpcId=vpc)["GroupId"]
@@ -62,7 +64,13 @@ def test_life_of_a_load_balancer(run_role: t.Callable, elb: t.Any, network: dict
         assert again.outputs == outputs
     assert run_role("alb", variables, "info").outputs == outputs
 
-    changed = {**variables, "alb_listener_port": 8081, "alb_idle_timeout": 120, "alb_tags": {}, "alb_deletion_protection": True}
+    changed = {
+        **variables,
+        "alb_listener_port": 8081,
+        "alb_idle_timeout": 120,
+        "alb_tags": {},
+        "alb_deletion_protection": True,
+    }
     assert run_role("alb", changed, check=True).writes == []
     change = run_role("alb", changed)
     assert (change.rc, change.changed) == (0, 1), change.stdout
@@ -86,7 +94,9 @@ def test_life_of_a_load_balancer(run_role: t.Callable, elb: t.Any, network: dict
         ({"alb_listener_port": "web"}, "alb_listener_port"),
     ],
 )
-def test_bad_input_is_refused_before_the_first_write(run_role: t.Callable, network: dict, wrong: dict, message: str) -> None:
+def test_bad_input_is_refused_before_the_first_write(
+    run_role: t.Callable, network: dict, wrong: dict, message: str
+) -> None:
     run = run_role("alb", {"alb_name": "bad", **network, **wrong})
     assert run.rc == 2 and run.writes == []
     assert message in run.stdout

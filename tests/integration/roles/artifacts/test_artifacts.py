@@ -67,7 +67,13 @@ def test_own_bucket(run_role: t.Callable, s3: t.Any) -> None:
 def test_drift_is_mended_and_other_statements_are_kept(run_role: t.Callable, s3: t.Any) -> None:
     variables = {"artifacts_name": "drift", "artifacts_bucket": "drift-artifacts", "artifacts_create_bucket": True}
     assert run_role("artifacts", variables).rc == 0
-    theirs = {"Sid": "Readers", "Effect": "Deny", "Principal": "*", "Action": "s3:PutBucketAcl", "Resource": "arn:aws:s3:::drift-artifacts"}
+    theirs = {
+        "Sid": "Readers",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:PutBucketAcl",
+        "Resource": "arn:aws:s3:::drift-artifacts",
+    }
     s3.put_bucket_policy(Bucket="drift-artifacts", Policy=json.dumps({"Version": "2012-10-17", "Statement": [theirs]}))
     s3.put_bucket_versioning(Bucket="drift-artifacts", VersioningConfiguration={"Status": "Suspended"})
     run = run_role("artifacts", variables)

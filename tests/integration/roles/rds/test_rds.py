@@ -17,7 +17,9 @@ def network(local_aws: t.Any) -> dict:
     ec2 = local_aws.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]
     subnets = [
-        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.7.{number}.0/24", AvailabilityZone=f"eu-west-2{zone}")["Subnet"]["SubnetId"]
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.7.{number}.0/24", AvailabilityZone=f"eu-west-2{zone}")["Subnet"][
+            "SubnetId"
+        ]
         for number, zone in enumerate("ab")
     ]
     group = ec2.create_security_group(GroupName="database", Description="Database", VpcId=vpc)["GroupId"]
@@ -80,7 +82,10 @@ def test_life_of_a_database(run_role: t.Callable, rds: t.Any, network: dict, sec
     assert run_role("rds", {**grown, "rds_allocated_storage": 20}).changed == 0
 
     for wrong, message in (
-        ({"rds_allocated_storage": 20, "rds_max_allocated_storage": 0}, "the database has 30 GiB, and RDS cannot shrink"),
+        (
+            {"rds_allocated_storage": 20, "rds_max_allocated_storage": 0},
+            "the database has 30 GiB, and RDS cannot shrink",
+        ),
         ({"rds_engine_version": "14"}, "another major version needs a planned upgrade"),
         ({"rds_database_name": "other"}, "the instance was made with mlflow_db"),
     ):

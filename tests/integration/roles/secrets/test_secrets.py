@@ -60,7 +60,7 @@ def test_made_once_kept_and_recovered(run_role: t.Callable, secret: t.Callable) 
 
 
 def test_given_password_is_stored_and_never_shown(run_role: t.Callable, secret: t.Callable) -> None:
-    variables = {"secrets_name": "given", "secrets_db_password": CANARY, "secrets_admin_password": CANARY + "ü \"@/"}
+    variables = {"secrets_name": "given", "secrets_db_password": CANARY, "secrets_admin_password": CANARY + 'ü "@/'}
     runs = [run_role("secrets", variables, check=check, verbosity=3) for check in (True, False, True, False)]
     assert [run.changed for run in runs] == [1, 1, 0, 0], runs[-1].stdout
     assert secret("given/database")["password"] == CANARY
@@ -77,10 +77,16 @@ def test_given_password_is_stored_and_never_shown(run_role: t.Callable, secret: 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"secrets_db_password": "short"}, "The password given for bad/database: it has 5 characters, allowed are 8 to 128"),
+        (
+            {"secrets_db_password": "short"},
+            "The password given for bad/database: it has 5 characters, allowed are 8 to 128",
+        ),
         ({"secrets_db_password": "with space"}, "it has a character that is not allowed"),
         ({"secrets_db_password": "pässwörter"}, "characters that are not printable ASCII"),
-        ({"secrets_admin_password": "elevenchars"}, "The password given for bad/admin: it has 11 characters, allowed are 12 to"),
+        (
+            {"secrets_admin_password": "elevenchars"},
+            "The password given for bad/admin: it has 11 characters, allowed are 12 to",
+        ),
     ],
 )
 def test_bad_passwords_are_refused_before_the_first_write(run_role: t.Callable, given: dict, message: str) -> None:
