@@ -89,5 +89,8 @@ requirements: $(BIN)/uv ## Pin the dependencies anew
 		$(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --upgrade \
 			--custom-compile-command "make requirements" requirements/$$set.in --output-file requirements/$$set.txt; done
 
+constraints: $(BIN)/uv ## Pin MLflow's dependencies anew, version by version
+	roles/ecs_mlflow/files/constraints/generate
+
 clean: ## Remove what the tests and the set-up left (not a running local AWS)
 	rm -rf .cache .pytest_cache .hypothesis build tests/output $(VENV)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 try:
@@ -14,8 +15,6 @@ except ImportError:
 
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import compare_aws_tags
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.aws_errors import explain
-
-AWS_ERRORS = (BotoCoreError, ClientError)
 
 
 class Changes:
@@ -74,7 +73,13 @@ def not_ours(what: str, owner_tags: dict[str, str], remedy: str) -> str:
     return f"{what}: it exists but does not carry the tags {wanted}, so it is not ours to touch; {remedy}"
 
 
-def aws_failure(error: Exception, service: str, what: str) -> str:
-    """One line about `error`, which calling `service` raised while working on `what`."""
-    operation = getattr(error, "operation_name", "the API")
-    return f"{what}: {explain(error, f'{service}:{operation}')}"
+@contextlib.contextmanager
+def one_line_failures(module: t.Any, service: str, what: str) -> t.Iterator[None]:
+    """End the module with one line about `what` if a call to `service` fails, or a rule refuses with a ValueError."""
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        operation = getattr(error, "operation_name", "the API")
+        module.fail_json(msg=f"{what}: {explain(error, f'{service}:{operation}')}")
+    except ValueError as error:
+        module.fail_json(msg=str(error))

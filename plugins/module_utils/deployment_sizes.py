@@ -69,7 +69,8 @@ CLASS_MEMORY_TAKEN_MIB = 250
 # 3 superuser_reserved_connections, 2 of RDS, and 5 for RDS's own sessions, the migration task and a person with psql.
 RESERVED_CONNECTIONS = 10
 
-STORES = 2  # the tracking store and the user store each keep a pool in every worker
+STORES = 3  # tracking store, model registry and user store each keep a pool in every worker, in MLflow 2 and 3
+LEAST_CONNECTIONS = 2  # of a pool: MLflow takes an overflow of 0 for unset, so one is always kept and one may be added
 ROLLING = 2  # a rolling deployment runs twice the tasks for a while (maximumPercent 200)
 # SQLAlchemy's own defaults: more was never needed.
 MOST_POOL = 5
@@ -240,27 +241,34 @@ def _pool(
         f"{found.name('mlflow_workers')}"
     )
     has = f"the database has about {usable} to give ({limit} less {RESERVED_CONNECTIONS} reserved)"
+    if size and size + overflow < LEAST_CONNECTIONS:
+        found.refuse(
+            "db_pool_size", size, f"MLflow needs {LEAST_CONNECTIONS} connections in a pool",
+            f"choose {LEAST_CONNECTIONS}, or set {found.name('db_max_overflow')} to 1, or 0 to have it chosen",
+        )
+        return None, None
     if size:
         _check_given_pool(size, overflow, pools, usable, f"{sum_shown} x {size + overflow}", has, cure, found)
         return size, overflow
     share = usable // (pools * ROLLING)
-    if pools > usable:
+    least = pools * LEAST_CONNECTIONS
+    if least > usable:
         found.refuse(
             "db_instance_class",
             desired["db_instance_class"],
-            f"{sum_shown} are {pools} pools of one connection at least, {has}",
+            f"{sum_shown} x {LEAST_CONNECTIONS} are {least} connections at least, {has}",
             cure,
         )
         return None, None
-    if share < 1:
+    if share < LEAST_CONNECTIONS:
         found.warn(
             "db_instance_class",
             desired["db_instance_class"],
-            f"a rolling deployment runs {ROLLING} x {sum_shown}, {pools * ROLLING} connections at least, and {has}",
+            f"under full load a rolling deployment takes {ROLLING} x {sum_shown} x {LEAST_CONNECTIONS}, {least * ROLLING} connections,"
+            f" and {has}",
             cure,
         )
-        share = 1
-    return choose_pool(min(share, MOST_POOL + MOST_OVERFLOW))
+    return choose_pool(min(max(share, LEAST_CONNECTIONS), MOST_POOL + MOST_OVERFLOW))
 
 
 def _check_given_pool(

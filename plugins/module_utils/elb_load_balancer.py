@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An application load balancer with its listeners and one target group: what there is, and what is to be done about it."""
+"""An application load balancer, its listeners and one target group: what there is, and what is to be done."""
 
 from __future__ import annotations
 
@@ -280,5 +280,6 @@ class LoadBalancer:
 
         if not poll(deleted, timeout):
             raise ValueError(
-                f"Target group {self.name}: it is still in use after {timeout:.0f} s; remove what forwards to it, then run again"
+                f"Target group {self.name}: it is still in use after {timeout:.0f} s;"
+                " remove what forwards to it, then run again"
             )

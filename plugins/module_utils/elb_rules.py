@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decisions about an application load balancer and its target group, as pure functions over the API's own dictionaries."""
+"""Decisions about an application load balancer and its target group: pure functions over the API's dictionaries."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def check_options(params: dict[str, t.Any]) -> None:
     interval, timeout = params["health_check_interval"], params["health_check_timeout"]
     if timeout >= interval:
         raise ValueError(
-            f"health_check_timeout = {timeout}: it must be shorter than the interval of {interval} s; give at most {interval - 1}"
+            f"health_check_timeout = {timeout}: it must be shorter than the interval of {interval} s;"
+            f" give at most {interval - 1}"
         )
     ports = [listener["port"] for listener in params["listeners"]]
     if len(set(ports)) < len(ports):

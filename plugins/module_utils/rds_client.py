@@ -45,7 +45,7 @@ def last_events(rds: t.Any, identifier: str) -> str:
 def await_status(
     rds: t.Any, identifier: str, timeout: float, done: t.Callable[[str], bool], waiting_for: str
 ) -> dict | None:
-    """The instance once `done(status)`, None once it is absent; ValueError with the reason when that cannot be or takes too long."""
+    """The instance once `done(status)`, None if that is its absence; ValueError when it is stuck or takes too long."""
     deadline, pause = time.monotonic() + timeout, 1.0
     while True:
         instance = describe_instance(rds, identifier)
@@ -54,7 +54,8 @@ def await_status(
             return instance
         if status in rds_rules.STUCK and waiting_for != "gone":
             raise ValueError(
-                f"Database {identifier}: its status is {status}: {rds_rules.STUCK[status]}{last_events(rds, identifier)}"
+                f"Database {identifier}: its status is {status}: {rds_rules.STUCK[status]}"
+                f"{last_events(rds, identifier)}"
             )
         if time.monotonic() + pause > deadline:
             raise ValueError(

@@ -209,8 +209,8 @@ class Database:
     def _plan_modifications(self, changes: aws_changes.Changes) -> None:
         if self.instance.get("DBName") != self.params["database_name"]:
             raise ValueError(
-                f"database_name = {self.params['database_name']}: the instance was made with {self.instance.get('DBName')},"
-                " and RDS does not rename databases; set it back"
+                f"database_name = {self.params['database_name']}: the instance was made with"
+                f" {self.instance.get('DBName')}, and RDS does not rename databases; set it back"
             )
         change, before = rds_rules.modifications(self.instance, self._wanted())
         changes.want("instance", before, change, lambda: self._modify(change))
@@ -289,7 +289,7 @@ class Database:
             return
         if instance.get("DeletionProtection") and not self.params["delete_protected"]:
             raise ValueError(
-                f"Database {self.name}: its deletion protection is on; say rds_delete_protected=true to lift it and delete"
+                f"Database {self.name}: its deletion protection is on; say rds_delete_protected=true to lift it"
             )
         if self.params["final_snapshot"] and status in rds_rules.WITHOUT_SNAPSHOT:
             raise ValueError(

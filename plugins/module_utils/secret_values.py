@@ -33,7 +33,7 @@ def check(what: str, value: str, *, minimum: int, maximum: int, forbidden: str, 
 
 
 def compare(name: str, text: str | None, key: str, fields: dict[str, str], value: str | None) -> None:
-    """ValueError unless the secret's `text` is a JSON object with `key`, with these `fields`, and with `value` if given."""
+    """ValueError unless `text` is a JSON object with `key`, with these `fields`, and with `value` if one is given."""
     try:
         stored = json.loads(text or "")
     except ValueError:
@@ -45,11 +45,11 @@ def compare(name: str, text: str | None, key: str, fields: dict[str, str], value
     for field, wanted in fields.items():
         if stored.get(field) != wanted:
             raise ValueError(
-                f"Secret {name}: its {field} is {stored.get(field)}, not {wanted}, and what it opens knows only that one;"
-                f" set it back to {stored.get(field)}"
+                f"Secret {name}: its {field} is {stored.get(field)}, not {wanted}, and what it opens knows only"
+                f" that one; set it back to {stored.get(field)}"
             )
     if value and not hmac.compare_digest(str(stored[key]).encode(), value.encode()):
         raise ValueError(
-            f"Secret {name}: the {key} given differs from the one that is stored, and a deployment changes no secret that is"
-            f" in use; leave it out or give the stored one, and rotate it to change it"
+            f"Secret {name}: the {key} given differs from the one that is stored, and a deployment changes no secret"
+            f" that is in use; leave it out or give the stored one, and rotate it to change it"
         )

@@ -239,12 +239,8 @@ def run(module: AnsibleAWSModule) -> None:
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=argument_spec(), supports_check_mode=True)
     name = module.params["name"]
-    try:
+    with aws_changes.one_line_failures(module, "elasticloadbalancing", f"Load balancer {name}"):
         run(module)
-    except aws_changes.AWS_ERRORS as error:
-        module.fail_json(msg=aws_changes.aws_failure(error, "elasticloadbalancing", f"Load balancer {name}"))
-    except ValueError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

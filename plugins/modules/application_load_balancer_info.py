@@ -83,14 +83,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     found = elb_load_balancer.LoadBalancer(elb_load_balancer.connect(module), module.params["name"])
-    try:
+    with aws_changes.one_line_failures(module, "elasticloadbalancing", f"Load balancer {found.name}"):
         if module.params["wait"] and not module.check_mode:
             found.await_active(module.params["wait_timeout"])
         found.find()
-    except aws_changes.AWS_ERRORS as error:
-        module.fail_json(msg=aws_changes.aws_failure(error, "elasticloadbalancing", f"Load balancer {found.name}"))
-    except ValueError as error:
-        module.fail_json(msg=str(error))
     module.exit_json(changed=False, load_balancer=found.summary())
 
 

@@ -254,12 +254,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     name = module.params["db_instance_identifier"]
-    try:
+    with aws_changes.one_line_failures(module, "rds", f"Database {name}"):
         run(module)
-    except aws_changes.AWS_ERRORS as error:
-        module.fail_json(msg=aws_changes.aws_failure(error, "rds", f"Database {name}"))
-    except ValueError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -84,15 +84,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     identifier, rds = module.params["db_instance_identifier"], rds_client.connect(module)
-    try:
+    with aws_changes.one_line_failures(module, "rds", f"Database {identifier}"):
         if module.params["wait"] and not module.check_mode:
             instance = rds_client.await_usable(rds, identifier, module.params["wait_timeout"])
         else:
             instance = rds_client.describe_instance(rds, identifier)
-    except aws_changes.AWS_ERRORS as error:
-        module.fail_json(msg=aws_changes.aws_failure(error, "rds", f"Database {identifier}"))
-    except ValueError as error:
-        module.fail_json(msg=str(error))
     module.exit_json(changed=False, instance=rds_rules.summary(instance))
 
 

@@ -195,12 +195,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
+    with aws_changes.one_line_failures(module, "s3", f"Bucket {module.params['name']}"):
         run(module)
-    except aws_changes.AWS_ERRORS as error:
-        module.fail_json(msg=aws_changes.aws_failure(error, "s3", f"Bucket {module.params['name']}"))
-    except ValueError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

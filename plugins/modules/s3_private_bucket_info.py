@@ -91,13 +91,9 @@ def main() -> None:
     )
     client = module.client("s3", retry_decorator=AWSRetry.jittered_backoff(retries=8))
     bucket = s3_buckets.Bucket(client, module.params["name"], module.region)
-    try:
+    with aws_changes.one_line_failures(module, "s3", f"Bucket {bucket.name}"):
         exists = bucket.exists()
         tags = bucket.tags_if_allowed() if exists else {}
-    except aws_changes.AWS_ERRORS as error:
-        module.fail_json(msg=aws_changes.aws_failure(error, "s3", f"Bucket {bucket.name}"))
-    except ValueError as error:
-        module.fail_json(msg=str(error))
     if module.params["must_exist"] and not exists:
         module.fail_json(
             msg=f"Bucket {bucket.name}: there is no such bucket; create it, correct the name,"

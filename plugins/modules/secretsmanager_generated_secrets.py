@@ -290,12 +290,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
+    with aws_changes.one_line_failures(module, "secretsmanager", "Secrets"):
         run(module)
-    except aws_changes.AWS_ERRORS as error:
-        module.fail_json(msg=aws_changes.aws_failure(error, "secretsmanager", "Secrets"))
-    except ValueError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ import typing as t
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils.aws_changes import AWS_ERRORS, aws_failure
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes
 
 
 def pick(text: str | None, key: str | None, secret_id: str) -> t.Any:
@@ -107,24 +107,20 @@ def main() -> None:
     )
     secret_id, key = module.params["secret_id"], module.params["key"]
     client = module.client("secretsmanager", retry_decorator=AWSRetry.jittered_backoff(retries=8))
-    try:
-        answer = client.get_secret_value(SecretId=secret_id, aws_retry=True)
+    with aws_changes.one_line_failures(module, "secretsmanager", f"secret_id = {secret_id}"):
+        try:
+            answer = client.get_secret_value(SecretId=secret_id, aws_retry=True)
+        except is_boto3_error_code("ResourceNotFoundException"):
+            raise ValueError(
+                f"secret_id = {secret_id}: there is no such secret, or it has no value, in {module.region};"
+                " check the name and the region"
+            ) from None
+        except is_boto3_error_code("InvalidRequestException"):
+            raise ValueError(
+                f"secret_id = {secret_id}: the secret is scheduled for deletion;"
+                " deploy again or call RestoreSecret to get it back"
+            ) from None
         value = pick(answer.get("SecretString"), key, secret_id)
-    except is_boto3_error_code("ResourceNotFoundException"):
-        module.fail_json(
-            msg=f"secret_id = {secret_id}: there is no such secret, or it has no value, in {module.region};"
-            " check the name and the region"
-        )
-    except is_boto3_error_code("InvalidRequestException"):
-        module.fail_json(
-            msg=f"secret_id = {secret_id}: the secret is scheduled for deletion;"
-            " deploy again or call RestoreSecret to get it back"
-        )
-    except AWS_ERRORS as error:
-        module.fail_json(msg=aws_failure(error, "secretsmanager", f"secret_id = {secret_id}"))
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    else:
         module.exit_json(changed=False, value=value, arn=answer["ARN"], version_id=answer["VersionId"])
 
 

@@ -74,10 +74,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     prefix, tags = module.params["prefix"], aws_changes.text_tags(module.params["tags"])
-    try:
+    with aws_changes.one_line_failures(module, "secretsmanager", f"Secrets {prefix}*"):
         found = list_secrets(module.client("secretsmanager"), prefix)
-    except aws_changes.AWS_ERRORS as error:
-        module.fail_json(msg=aws_changes.aws_failure(error, "secretsmanager", f"Secrets {prefix}*"))
     # The filter ignores case, and matches any word of a name.
     arns = {
         one["Name"]: one["ARN"]

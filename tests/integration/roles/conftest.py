@@ -10,82 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import random
 import re
-import socket
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
-import boto3
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-REGION = "eu-west-2"
+from tests.integration import aws
+from tests.integration.aws import ROOT, LocalAws
+
 RECAP = re.compile(r"^(\S+)\s+: (ok=.*)$", re.MULTILINE)
-
-
-def free_port() -> int:
-    while True:
-        port = random.randrange(30000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-
-
-@dataclasses.dataclass(frozen=True)
-class LocalAws:
-    """A running local AWS with its own port and folder."""
-
-    port: int
-    directory: Path
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """All that a process needs to use this account and no other."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "ANSIBLE_"))}
-        return {
-            **kept,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "LOCAL_AWS_PORT": str(self.port),
-            "LOCAL_AWS_DIR": str(self.directory),
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            # Ansible masks credentials in every result: short ones would mask half of it.
-            "AWS_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST",
-            "AWS_SECRET_ACCESS_KEY": "a-secret-access-key-for-the-tests-only",
-        }
-
-    def command(self, word: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "local_aws", word],
-            cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=180, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def client(self, service: str) -> t.Any:
-        return boto3.client(
-            service,
-            region_name=REGION,
-            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-        )
-
-    def api_calls(self) -> list[dict]:
-        """Every API call so far, as recorded: service, action, kind (read or write), resource, status."""
-        return [json.loads(line) for line in (self.directory / "api.jsonl").read_text().splitlines()]
-
-    def writes(self, since: int = 0) -> list[str]:
-        """The writes after the first `since` calls, as `service:action`."""
-        return [f"{one['service']}:{one['action']}" for one in self.api_calls()[since:] if one["kind"] == "write"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +42,9 @@ class PlaybookRun:
 
 @pytest.fixture(scope="session")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[LocalAws]:
-    aws = LocalAws(free_port(), tmp_path_factory.mktemp("local_aws") / "state")
-    aws.command("up")
-    yield aws
-    aws.command("down")
+    """One account for all roles: each test uses names of its own."""
+    with aws.local_aws(tmp_path_factory.mktemp("local_aws") / "state") as running:
+        yield running
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("aws_environment")
 
 
 class Answering:
-    """A client of which some operations answer as told, call by call; an exception is raised, None asks the real one."""
+    """A client of which some operations answer as told, call by call; exceptions are raised, None asks the real one."""
 
     def __init__(self, client: t.Any, answers: dict[str, list]) -> None:
         self.client = client

@@ -69,10 +69,11 @@ def judge(**changes):
     return found, check({**REFERENCE, **changes}, found)
 
 
-def test_the_reference_deployment_is_accepted_with_two_warnings():
+def test_the_reference_deployment_is_accepted_with_warnings():
     found, derived = judge()
     assert found.problems == []
-    assert [line.split(" = ")[0] for line in found.warnings] == ["preflight_mlflow_version", "preflight_task_memory"]
+    warned = [line.split(" = ")[0] for line in found.warnings]
+    assert warned == ["preflight_mlflow_version", "preflight_task_memory", "preflight_db_instance_class"]
     assert "1016 of 1024 MiB" in found.warnings[1] and "3.11" in found.warnings[0]
     assert derived == {"mlflow_workers": 4, "db_pool_size": 1, "db_max_overflow": 1, "db_max_connections": 80}
 
@@ -153,8 +154,9 @@ BAD = [
     ({"mlflow_workers": -1}, "mlflow_workers", "not a number of workers", "0 to have it chosen"),
     ({"mlflow_workers": 1000}, "task_memory", "1000 workers", "raise it to 122880"),
     ({"desired_count": 0}, "desired_count", "at least one task", "1 or more"),
-    ({"desired_count": 20}, "db_instance_class", "20 tasks x 4 workers x 2 stores are 160 pools", "larger"),
-    ({"db_pool_size": 5, "db_max_overflow": 10}, "db_pool_size", "up to 240 connections", "lower it"),
+    ({"desired_count": 20}, "db_instance_class", "20 tasks x 4 workers x 3 stores x 2 are 480 connections", "larger"),
+    ({"db_pool_size": 5, "db_max_overflow": 10}, "db_pool_size", "up to 360 connections", "lower it"),
+    ({"db_pool_size": 1}, "db_pool_size", "needs 2 connections", "choose 2"),
     ({"db_pool_size": -1}, "db_pool_size", "not a number of connections", "0 or more"),
     ({"db_max_overflow": -1}, "db_max_overflow", "not a number of connections", "0 or more"),
     ({"db_allocated_storage": 19}, "db_allocated_storage", "20 to 65536", "in between"),
@@ -245,11 +247,11 @@ WARNED = [
     ({"db_backup_retention_days": 0}, "db_backup_retention_days", "no backups"),
     ({"bucket": "a.b.c"}, "bucket", "breaks TLS"),
     (
-        {"desired_count": 5, "mlflow_workers": 4, "db_pool_size": 1},
+        {"desired_count": 2, "mlflow_workers": 4, "db_pool_size": 2},
         "db_pool_size",
-        "2 x 5 tasks x 4 workers x 2 stores x 1",
+        "2 x 2 tasks x 4 workers x 3 stores x 2",
     ),
-    ({"desired_count": 7}, "db_instance_class", "112 connections at least, and the database has about 70"),
+    ({}, "db_instance_class", "96 connections, and the database has about 70"),
 ]
 
 
@@ -333,7 +335,7 @@ def test_a_chosen_pool_fits_or_is_said_not_to(tasks, workers, instance_class):
     derived = check({"desired_count": tasks, "mlflow_workers": workers, "db_instance_class": instance_class}, found)
     usable = derived["db_max_connections"] - sizes.RESERVED_CONNECTIONS
     if found.problems:
-        assert tasks * workers * sizes.STORES > usable and derived["db_pool_size"] is None
+        assert tasks * workers * sizes.STORES * sizes.LEAST_CONNECTIONS > usable and derived["db_pool_size"] is None
         return
     used = tasks * workers * sizes.STORES * (derived["db_pool_size"] + derived["db_max_overflow"])
     assert derived["db_pool_size"] >= 1 and derived["db_max_overflow"] >= 0 and used <= usable

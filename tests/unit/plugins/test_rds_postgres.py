@@ -132,14 +132,15 @@ def sets_parameters(rds: Stubber, method: str) -> None:
     rds.add_response("modify_db_parameter_group", {}, {"DBParameterGroupName": "web-db", "Parameters": [parameter]})
 
 
-# --- present -----------------------------------------------------------------------------------------------------------
+# --- present ---------------------------------------------------------------------------------------------------------
 
 
 def test_create(stubs: dict[str, Stubber], rds: Stubber, run_module: t.Callable) -> None:
     describes(rds, None)
     describes_groups(rds, None, None)
     rds.add_response("create_db_subnet_group", {}, {
-        "DBSubnetGroupName": "web-db", "SubnetIds": ["subnet-1", "subnet-2"], "DBSubnetGroupDescription": ANY, "Tags": OURS,
+        "DBSubnetGroupName": "web-db", "SubnetIds": ["subnet-1", "subnet-2"], "DBSubnetGroupDescription": ANY,
+        "Tags": OURS,
     })  # fmt: skip
     rds.add_response("create_db_parameter_group", {}, {
         "DBParameterGroupName": "web-db", "DBParameterGroupFamily": "postgres15", "Description": ANY, "Tags": OURS,
@@ -275,7 +276,7 @@ def test_refusal_of_aws_is_one_line(rds: Stubber, run_module: t.Callable) -> Non
         assert "rds:DescribeDBInstances is denied" in refused["msg"] and "\n" not in refused["msg"]
 
 
-# --- absent ------------------------------------------------------------------------------------------------------------
+# --- absent ----------------------------------------------------------------------------------------------------------
 
 
 def deletes_groups(rds: Stubber) -> None:
@@ -343,7 +344,7 @@ def test_removal_refused(rds: Stubber, run_module: t.Callable, instance: dict, m
     assert message in run_module(rds_postgres, ABSENT)["msg"]
 
 
-# --- looking and waiting -----------------------------------------------------------------------------------------------
+# --- looking and waiting ---------------------------------------------------------------------------------------------
 
 WAIT = {"db_instance_identifier": "web-db", "wait": True, "wait_timeout": 60}
 

@@ -38,7 +38,7 @@ def stored(client: t.Any, name: str) -> t.Any:
     return json.loads(client.get_secret_value(SecretId=name)["SecretString"])
 
 
-# --- values ------------------------------------------------------------------------------------------------------------
+# --- values ----------------------------------------------------------------------------------------------------------
 
 
 @given(strategies.integers(min_value=1, max_value=200))
@@ -72,7 +72,7 @@ def test_unicode_is_a_value_where_it_is_allowed() -> None:
     secret_values.check("The password", "pässwört @/", minimum=8, maximum=12, forbidden="", ascii_only=False)
 
 
-# --- generated secrets -------------------------------------------------------------------------------------------------
+# --- generated secrets -----------------------------------------------------------------------------------------------
 
 
 def test_make_once_then_leave_alone(client: t.Any, run_module: t.Callable) -> None:
@@ -189,7 +189,7 @@ def test_illegal_recovery_window_is_refused(client: t.Any, run_module: t.Callabl
     assert refused["msg"].startswith("recovery_window_days = 3: ")
 
 
-# --- reading -----------------------------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 def test_read_a_secret_and_a_key(client: t.Any, run_module: t.Callable) -> None:
