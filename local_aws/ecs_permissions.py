@@ -89,5 +89,5 @@ class Role:
     def session_arn(self, session: str) -> str:
         """The ARN under which AWS names an assumed role in its refusals."""
         arn = re.sub(r"^(arn:[^:]+):iam:", r"\1:sts:", self._model.arn).replace(":role/", ":assumed-role/")
-        head, _, name = arn.partition(":assumed-role/")
+        head, _unused, name = arn.partition(":assumed-role/")
         return f"{head}:assumed-role/{name.rsplit('/', 1)[-1]}/{session}"

@@ -22,6 +22,8 @@ import psutil
 
 MARK = "LOCAL_AWS_INSTANCE"
 LOOK_SECONDS = 0.05
+# A killed process ends at once, unless the kernel is busy with it.
+KILL_SECONDS = 10
 
 
 class Processes:
@@ -63,11 +65,14 @@ class Processes:
             while time.monotonic() < deadline and (process.poll() is None or self.members(process)):
                 time.sleep(LOOK_SECONDS)
         _signal_group(process.pid, signal.SIGKILL)
-        # What left the group but not the session is ours all the same.
-        for pid in self.members(process):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
         process.wait()
+        deadline = time.monotonic() + KILL_SECONDS
+        # What left the group but not the session is ours all the same.
+        while (left := self.members(process)) and time.monotonic() < deadline:
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(LOOK_SECONDS)
         with self._lock:
             self._groups.pop(process.pid, None)
 

@@ -101,7 +101,7 @@ def _s3_routes() -> list[_Route]:
     model = botocore.loaders.Loader().load_service_model("s3", "service-2")
     routes = []
     for name, operation in model["operations"].items():
-        path, _, fixed = operation["http"]["requestUri"].partition("?")
+        path, _unused, fixed = operation["http"]["requestUri"].partition("?")
         members = model["shapes"].get(operation.get("input", {}).get("shape", ""), {})
         required = {member: members["members"][member] for member in members.get("required", [])}
         located = [(shape.get("location"), shape.get("locationName", "")) for shape in required.values()]
@@ -117,7 +117,7 @@ _S3_PLAIN = {("GET", 1): "ListObjects", ("GET", 2): "GetObject", ("GET", 0): "Li
 
 
 def _s3(method: str, path: str, arguments: Mapping[str, list[str]], headers: Mapping[str, str]) -> Operation:
-    bucket, _, key = path.lstrip("/").partition("/")
+    bucket, _unused, key = path.lstrip("/").partition("/")
     level = 2 if key else 1 if bucket else 0
     resource = f"{bucket}/{key}" if key else bucket
     if method == "GET" and arguments.get("list-type") == ["2"]:

@@ -234,7 +234,7 @@ class ServiceScheduler:
     def _start_some(self, backend: Any, service: ServiceRecord, deployment: Deployment, count: int) -> None:
         started: list[TaskRecord] = []
         try:
-            for _ in range(count):
+            for _unused in range(count):
                 task = new_task(
                     backend,
                     backend._get_cluster(service.cluster_name),

@@ -24,8 +24,9 @@ class Settings:
     account_id: str = "123456789012"
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """From LOCAL_AWS_PORT, LOCAL_AWS_DIR, LOCAL_AWS_LATENCY_SCALE and LOCAL_AWS_LATENCY_SEED; ValueError names the bad one."""
+        environment = os.environ if environment is None else environment
         port = _number(environment, "LOCAL_AWS_PORT", int, DEFAULT_PORT)
         if not 1 <= port <= 65535:
             raise ValueError(f"LOCAL_AWS_PORT is {port}: a TCP port is between 1 and 65535")

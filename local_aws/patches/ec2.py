@@ -80,6 +80,8 @@ def _patch_nat_gateways(runtime: Runtime) -> None:
                 if address.get("associationId"):
                     self.disassociate_address(association_id=address["associationId"])
             self.enis.pop(gateway._eni.id, None)
+            # It stays describable for an hour, but is no resource any more.
+            self.tags.pop(gateway.id, None)
 
         later(runtime.latency.duration("nat_delete"), gateway, "deleted", release)
         return gateway

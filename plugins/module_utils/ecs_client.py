@@ -8,16 +8,10 @@ from __future__ import annotations
 import time
 import typing as t
 
-try:
-    from botocore.exceptions import BotoCoreError, ClientError
-except ImportError:
-    BotoCoreError = ClientError = Exception  # AnsibleAWSModule reports the missing library
-
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_rules
 
-AWS_ERRORS = (BotoCoreError, ClientError)
 POLL_SECONDS = 2.0
 LOG_LINES = 20
 

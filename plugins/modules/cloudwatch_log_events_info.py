@@ -72,7 +72,7 @@ import re
 import time
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -116,12 +116,11 @@ def main() -> None:
             msg=f"since is '{module.params['since']}': it must be a whole number with a unit, such as 90s, 10m, 2h or 1d"
         )
     group = module.params["log_group"]
-    try:
-        lines = read(ecs_client.connect(module, "logs"), module.params, int((time.time() - back) * 1000))
-    except ecs_client.is_boto3_error_code("ResourceNotFoundException"):
-        module.fail_json(msg=f"Log group {group} does not exist: deploy first, or correct the name and the region")
-    except ecs_client.AWS_ERRORS as error:
-        module.fail_json_aws(error, msg=f"Log group {group} cannot be read")
+    with aws_changes.one_line_failures(module, "logs", f"Log group {group}"):
+        try:
+            lines = read(ecs_client.connect(module, "logs"), module.params, int((time.time() - back) * 1000))
+        except ecs_client.is_boto3_error_code("ResourceNotFoundException"):
+            module.fail_json(msg=f"Log group {group} does not exist: deploy first, or correct the name and the region")
     module.exit_json(changed=False, lines=lines)
 
 

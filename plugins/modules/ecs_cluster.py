@@ -77,7 +77,7 @@ cluster_arn:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client, ecs_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules
 
 CAPACITY_PROVIDERS = ["FARGATE", "FARGATE_SPOT"]
 
@@ -176,13 +176,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     ecs = ecs_client.connect(module, "ecs")
-    try:
+    with aws_changes.one_line_failures(module, "ecs", f"Cluster {module.params['name']}"):
         if module.params["state"] == "present":
             make_present(module, ecs)
         else:
             make_absent(module, ecs)
-    except ecs_client.AWS_ERRORS as error:
-        module.fail_json_aws(error, msg=f"Cluster {module.params['name']} could not be made {module.params['state']}")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ log_tail:
 import time
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client, ecs_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules
 
 
 def request(params: dict) -> dict:
@@ -190,10 +190,8 @@ def main() -> None:
     )
     if module.check_mode:
         module.exit_json(changed=True, task_arn=None, seconds=0.0, log_tail=[])
-    try:
+    with aws_changes.one_line_failures(module, "ecs", f"Task of {module.params['task_definition']}"):
         run(module)
-    except ecs_client.AWS_ERRORS as error:
-        module.fail_json_aws(error, msg=f"A task of {module.params['task_definition']} could not be run to its end")
 
 
 if __name__ == "__main__":

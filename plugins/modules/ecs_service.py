@@ -160,7 +160,7 @@ import time
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client, ecs_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules
 
 
 def desired_settings(params: dict) -> dict:
@@ -388,13 +388,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     service = Service(module)
-    try:
+    with aws_changes.one_line_failures(module, "ecs", service.label):
         if module.params["state"] == "present":
             service.make_present()
         else:
             service.make_absent()
-    except ecs_client.AWS_ERRORS as error:
-        module.fail_json_aws(error, msg=f"{service.label} could not be made {module.params['state']}")
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ events:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client, ecs_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules
 
 
 def iso(moment) -> str | None:
@@ -289,10 +289,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
+    with aws_changes.one_line_failures(module, "ecs", f"Service {module.params['name']} in cluster {module.params['cluster']}"):
         facts = look(module)
-    except ecs_client.AWS_ERRORS as error:
-        module.fail_json_aws(error, msg=f"Service {module.params['name']} in cluster {module.params['cluster']} cannot be read")
     module.exit_json(changed=False, **facts)
 
 

@@ -118,7 +118,7 @@ removed:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client, ecs_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules
 
 # DeleteTaskDefinitions takes ten at a time.
 DELETE_AT_ONCE = 10
@@ -215,13 +215,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     ecs = ecs_client.connect(module, "ecs")
-    try:
+    with aws_changes.one_line_failures(module, "ecs", f"Task definition {module.params['family']}"):
         if module.params["state"] == "present":
             make_present(module, ecs)
         else:
             make_absent(module, ecs)
-    except ecs_client.AWS_ERRORS as error:
-        module.fail_json_aws(error, msg=f"Task definition {module.params['family']} could not be made {module.params['state']}")
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ def test_an_empty_database_server_is_prepared_once_and_for_all(
 
 def twice_at_once(launcher_of: Callable, postgres: Postgres, version: str) -> None:
     launcher = launcher_of(version)
-    runs = [launcher.start("migrate") for _ in range(2)]
-    codes = [process.wait(180) for process, _ in runs]
-    logs = [log.read_text() for _, log in runs]
+    runs = [launcher.start("migrate") for _unused in range(2)]
+    codes = [process.wait(180) for process, _unused in runs]
+    logs = [log.read_text() for _unused, log in runs]
     assert codes == [0, 0], "\n".join(logs)
     assert sum("created the admin user" in log for log in logs) == 1, "\n".join(logs)
     assert sum("another migration is running" in log for log in logs) == 1, "\n".join(logs)
@@ -90,7 +90,7 @@ def test_serving_an_empty_database_is_refused(launcher_of: Callable, version: st
 def test_a_killed_migration_is_taken_up_again(launcher_of: Callable, postgres_server: Postgres, version: str):
     launcher = launcher_of(version)
     for seconds in (1.0, 3.0, 4.5):
-        process, _ = launcher.start("migrate")
+        process, _unused = launcher.start("migrate")
         time.sleep(seconds)
         process.kill()
         process.wait()

@@ -72,7 +72,7 @@ def daemon(tmp_path_factory):
     finally:
         ended = local_aws(environment, "down")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert [line for _, line in processes_of(folder) if "pytest" not in " ".join(line)] == []
+    assert [line for _unused, line in processes_of(folder) if "pytest" not in " ".join(line)] == []
 
 
 class Account:

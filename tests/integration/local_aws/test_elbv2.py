@@ -138,7 +138,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(BIG))
         self.end_headers()
-        for _ in range(BIG // len(BLOCK)):
+        for _unused in range(BIG // len(BLOCK)):
             self.wfile.write(BLOCK)
 
     def talk(self):
@@ -314,7 +314,7 @@ def test_each_target_is_judged_by_its_own_answers(account, target, addresses):
         group, {good.address: "healthy", wrong.address: "initial", slow.address: "initial", gone: "initial"}, 3
     )
     assert account.health(group)[wrong.address][1] == "Elb.InitialHealthChecking"
-    assert {get(address)[2].decode() for _ in range(6)} == {good.address}, "an initial target got a request"
+    assert {get(address)[2].decode() for _unused in range(6)} == {good.address}, "an initial target got a request"
     account.await_states(
         group, {good.address: "healthy", wrong.address: "unhealthy", slow.address: "unhealthy", gone: "unhealthy"}
     )
@@ -331,7 +331,7 @@ def test_each_target_is_judged_by_its_own_answers(account, target, addresses):
         group, {good.address: "healthy", wrong.address: "healthy", slow.address: "unhealthy", gone: "unhealthy"}
     )
     assert took > 4, "one success was enough for a target that had been unhealthy"
-    assert {get(address)[2].decode() for _ in range(6)} == {good.address, wrong.address}
+    assert {get(address)[2].decode() for _unused in range(6)} == {good.address, wrong.address}
     # Nobody uses the group any more.
     account.elb.delete_listener(ListenerArn=listener)
     assert {said[1] for said in account.health(group).values()} == {"Target.NotInUse"}
@@ -352,7 +352,7 @@ def test_a_killed_target_is_taken_out_when_its_checks_fail(account, target, addr
     )
     try:
         staying = target()
-        group, *_, address = account.served([staying.address, doomed])
+        group, *_unused, address = account.served([staying.address, doomed])
         account.await_states(group, {staying.address: "healthy", doomed: "healthy"})
         with Load(address) as load:
             time.sleep(1)
@@ -365,21 +365,21 @@ def test_a_killed_target_is_taken_out_when_its_checks_fail(account, target, addr
     finally:
         server.kill()
         server.wait()
-    assert load.failed and {why for _, why in load.failed} == {"502"}
+    assert load.failed and {why for _unused, why in load.failed} == {"502"}
     assert unhealthy - killed < 2 * 5 + 2, "two checks, five seconds apart"
-    assert max(when for when, _ in load.failed) < unhealthy + 0.5
+    assert max(when for when, _unused in load.failed) < unhealthy + 0.5
     print(
         f"\nkilled target: {len(load.failed)} of {load.count} requests failed, "
-        f"for {max(when for when, _ in load.failed) - killed:.1f} s"
+        f"for {max(when for when, _unused in load.failed) - killed:.1f} s"
     )
 
 
 def test_no_request_is_lost_while_targets_come_and_go(account, target):
     staying, moving = target(), target()
-    group, *_, address = account.served([staying.address], {"deregistration_delay.timeout_seconds": "1"})
+    group, *_unused, address = account.served([staying.address], {"deregistration_delay.timeout_seconds": "1"})
     account.await_states(group, {staying.address: "healthy"})
     with Load(address) as load:
-        for _ in range(3):
+        for _unused in range(3):
             account.elb.register_targets(TargetGroupArn=group, Targets=[{"Id": moving.address}])
             account.await_states(group, {staying.address: "healthy", moving.address: "healthy"})
             time.sleep(0.3)
@@ -394,7 +394,7 @@ def test_no_request_is_lost_while_targets_come_and_go(account, target):
 
 def test_a_draining_target_finishes_what_it_began(account, target):
     leaving, staying = target(), target()
-    group, *_, address = account.served([leaving.address])
+    group, *_unused, address = account.served([leaving.address])
     account.await_states(group, {leaving.address: "healthy"})
     answers = []
     slow = threading.Thread(target=lambda: answers.append(get(address, "/sleep/2")))
@@ -415,7 +415,7 @@ def test_a_draining_target_finishes_what_it_began(account, target):
 
 def test_a_crashed_proxy_comes_back_and_no_client_is_refused(account, endpoint, target):
     server = target()
-    group, *_, address = account.served([server.address])
+    group, *_unused, address = account.served([server.address])
     account.await_states(group, {server.address: "healthy"})
     folder = API_LOGS[endpoint].parent / "load_balancers" / f"{address}-{PORT}"
     proxies = [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(folder)]
@@ -427,7 +427,7 @@ def test_a_crashed_proxy_comes_back_and_no_client_is_refused(account, endpoint, 
 
 def test_errors_are_those_of_a_load_balancer(account, target, addresses):
     gone = next(addresses)
-    group, *_, address = account.served([], balancer_attributes={"idle_timeout.timeout_seconds": "1"})
+    group, *_unused, address = account.served([], balancer_attributes={"idle_timeout.timeout_seconds": "1"})
     status, headers, body = get(address)
     assert (status, headers["Server"], headers["Content-Type"]) == (503, "awselb/2.0", "text/html")
     assert b"<center><h1>503 Service Temporarily Unavailable</h1></center>" in body
@@ -446,7 +446,7 @@ def test_errors_are_those_of_a_load_balancer(account, target, addresses):
 
 def test_bodies_of_any_size_pass_unchanged(account, target):
     server = target()
-    group, *_, address = account.served([server.address])
+    group, *_unused, address = account.served([server.address])
     account.await_states(group, {server.address: "healthy"})
     expected = hashlib.sha256(BLOCK * (BIG // len(BLOCK))).hexdigest()
     connection = http.client.HTTPConnection(address, PORT, timeout=60)
@@ -462,10 +462,10 @@ def test_bodies_of_any_size_pass_unchanged(account, target):
 
 def test_headers_and_websockets_pass_as_a_load_balancer_passes_them(account, target):
     server = target()
-    group, listener, _, address = account.served(
+    group, listener, _unused, address = account.served(
         [server.address], balancer_attributes={"routing.http.drop_invalid_header_fields.enabled": "true"}
     )
-    _, answered, _ = get(
+    _unused, answered, _unused = get(
         address,
         headers={
             "Host": f"mlflow.example.com:{PORT}",
@@ -506,7 +506,7 @@ def test_headers_and_websockets_pass_as_a_load_balancer_passes_them(account, tar
 
 def test_rules_are_tried_by_priority(account, target):
     server, other = target(), target()
-    _, listener, balancer, address = account.served([server.address])
+    _unused, listener, balancer, address = account.served([server.address])
     second = account.group()
 
     def rule(priority, field, config, action):
@@ -541,7 +541,7 @@ def test_rules_are_tried_by_priority(account, target):
     assert get(address, "/api/x")[2].decode() == other.address
     status, headers, answered = get(address, "/api/down")
     assert (status, headers["Content-Type"], answered.decode()) == (503, "application/json", body)
-    status, headers, _ = get(address, "/a/b?c=d", {"Host": "old.example.com"})
+    status, headers, _unused = get(address, "/a/b?c=d", {"Host": "old.example.com"})
     assert (status, headers["Location"]) == (301, "https://new.example.com/a/b?c=d")
     assert get(address, "/other")[2].decode() == server.address
     assert code_of(account.elb.delete_target_group, TargetGroupArn=second)[0] == "ResourceInUse"

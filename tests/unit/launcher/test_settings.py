@@ -51,10 +51,10 @@ def run(tmp_path: Path, environment: dict[str, str], *arguments: str) -> subproc
     pip.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LAUNCHER_REQUIREMENTS": "mlflow==3.17.2", **environment}
     return subprocess.run([sys.executable, "-c", LAUNCHER.read_text(), *arguments], env=environment,
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize(("change", "message"), WRONG, ids=[message for _, message in WRONG])
+@pytest.mark.parametrize(("change", "message"), WRONG, ids=[message for _unused, message in WRONG])
 def test_a_wrong_environment_is_refused_before_the_installation(
         tmp_path: Path, environment: dict[str, str], change: dict[str, str], message: str):
     result = run(tmp_path, environment | change, "serve")

@@ -66,7 +66,7 @@ class World:
         )
 
     def step(self, times=1):
-        for _ in range(times):
+        for _unused in range(times):
             self.scheduler.reconcile(self.backend, self.service)
 
     def live(self):
@@ -143,7 +143,7 @@ def test_an_unhealthy_container_is_replaced(world):
 
 
 def fail_new_tasks(world, definition):
-    for _ in range(5):
+    for _unused in range(5):
         world.unthrottle()
         world.step()
         world.end([t for t in world.live() if t.task_definition.arn == definition], FAILED_TO_START, "no image")

@@ -16,7 +16,12 @@ from local_aws import processes
 from local_aws.processes import Processes
 
 # A leader that ignores SIGTERM with a child in the same group.
-STUBBORN = "import signal, subprocess, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\nprint('ready', flush=True)\ntime.sleep(60)"
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])
+time.sleep(60)
+"""
 
 
 @pytest.fixture

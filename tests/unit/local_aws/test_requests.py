@@ -83,7 +83,7 @@ def test_s3_operations_are_told_apart(method, arguments):
     with pytest.raises(Sent):
         getattr(client, method)(**arguments)
     request = sent[0]
-    address, _, query = request.url.removeprefix("http://127.0.0.1:1").partition("?")
+    address, _unused, query = request.url.removeprefix("http://127.0.0.1:1").partition("?")
     headers = {
         key.lower(): value.decode() if isinstance(value, bytes) else value for key, value in request.headers.items()
     }

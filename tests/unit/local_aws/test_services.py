@@ -82,7 +82,7 @@ def test_a_deployment_ends_with_new_tasks_only_unless_the_bounds_leave_no_step(d
     # One task, 50 and 100 percent: on AWS such a deployment is stuck too.
     assume(lower < upper)
     steady, old = 0, desired
-    for _ in range(100):
+    for _unused in range(100):
         taken = step(desired, (steady, 0), old=(old, 0), percents=percents)
         if taken == Step():
             break

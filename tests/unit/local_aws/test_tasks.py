@@ -136,7 +136,7 @@ def test_shared_memory_is_counted_once():
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
                           start_new_session=True) as process:
         try:
-            pids = [int(process.stdout.readline()) for _ in range(4)]
+            pids = [int(process.stdout.readline()) for _unused in range(4)]
             time.sleep(0.2)
             exact = ecs_memory.used_bytes(pids, 1)
             resident = ecs_memory.used_bytes(pids, 1 << 40)

@@ -24,7 +24,7 @@ def test_it_answers_what_was_chosen_and_warned(run_module):
     assert not result.get("failed") and result["changed"] is False
     assert (result["mlflow_workers"], result["db_pool_size"], result["db_max_overflow"]) == (3, 1, 1)
     assert result["db_max_connections"] == 80
-    assert len(result["findings"]) == 1 and "known security holes" in result["findings"][0]
+    assert "known security holes" in result["findings"][0] and "rolling deployment" in result["findings"][1]
     assert "known security holes" in str(result["warnings"])
 
 
