@@ -108,7 +108,8 @@ def run_ad_hoc() -> t.Callable[[str, dict], dict]:
     """Run one module on this machine: run_ad_hoc(name, options) answers its result."""
 
     def run(module: str, options: dict) -> dict:
-        command = ["ansible", "localhost", "-i", "localhost,", "-m", module, "-a", json.dumps(options)]
+        command = ["ansible", "localhost", "-i", "localhost,", "-c", "local", "-m", module, "-a", json.dumps(options)]
+        command += ["-e", f"ansible_python_interpreter={sys.executable}"]
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         environment.update(ANSIBLE_LOAD_CALLBACK_PLUGINS="1", ANSIBLE_STDOUT_CALLBACK="ansible.posix.json")
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
