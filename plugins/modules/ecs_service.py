@@ -71,7 +71,7 @@ options:
     type: int
     default: 200
   health_check_grace_period:
-    description: Seconds for which failed load balancer health checks of a new task are overlooked. Needs O(target_group_arn).
+    description: Seconds for which failed load balancer health checks of a new task are overlooked. Means nothing without O(target_group_arn).
     type: int
   tags:
     description:
@@ -381,10 +381,7 @@ def main() -> None:
             "wait_timeout": {"type": "int", "default": 900},
         },
         required_if=[("state", "present", ["task_definition", "desired_count", "subnets", "security_groups"])],
-        required_by={
-            "target_group_arn": ("container", "container_port"),
-            "health_check_grace_period": ("target_group_arn",),
-        },
+        required_by={"target_group_arn": ("container", "container_port")},
         supports_check_mode=True,
     )
     service = Service(module)
