@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,9 @@ class Deployment:
     inventory: str
     name: str
     directory: Path
+    # What the first run printed, and the passwords it was given.
+    first_output: str = ""
+    canaries: tuple[str, ...] = ()
 
     @property
     def options(self) -> list[str]:
@@ -120,11 +124,18 @@ def run_ad_hoc() -> t.Callable[[str, dict], dict]:
 
 @pytest.fixture(scope="module")
 def demo(local_aws_factory: t.Callable, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Deployment]:
-    """The default inventory, deployed."""
+    """The default inventory, deployed at the highest verbosity with passwords that are given."""
     with local_aws_factory() as aws:
-        deployment = Deployment(aws, "local", "mlflow-demo", tmp_path_factory.mktemp("deployments"))
-        run = deployment.play("site")
+        canaries = tuple(f"canary{secrets.token_hex(12)}" for _password in range(2))
+        folder = tmp_path_factory.mktemp("deployments")
+        deployment = Deployment(aws, "local", "mlflow-demo", folder, canaries=canaries)
+        given = tmp_path_factory.mktemp("vault") / "vault.json"
+        given.touch(mode=0o600)
+        given.write_text(json.dumps(dict(zip(("secrets_admin_password", "secrets_db_password"), canaries))))
+        run = deployment.play("site", "-vvv", "-e", f"@{given}")
+        given.unlink()
         assert run.returncode == 0, run.stdout[-6000:]
+        deployment.first_output = run.stdout
         yield deployment
 
 

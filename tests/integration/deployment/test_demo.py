@@ -47,6 +47,27 @@ def test_outputs_name_everything_and_no_secret(demo):
     assert demo.admin()[1] not in settings + json.dumps(outputs)
 
 
+def files_with(words: tuple[str, ...], folder: Path) -> list[str]:
+    left_out = {".git", ".venv", ".cache"}
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and not left_out & set(path.parts)]
+    return [str(path) for path in files if any(word.encode() in path.read_bytes() for word in words)]
+
+
+def test_given_passwords_are_found_nowhere(demo):
+    """Not in the output at -vvv, the log, the task definition, a command line or a file; but in Secrets Manager."""
+    assert demo.admin()[1] == demo.canaries[0]
+    definition = demo.client("ecs").describe_task_definition(taskDefinition=demo.name)
+    pages = demo.client("logs").get_paginator("filter_log_events").paginate(logGroupName=f"/ecs/{demo.name}")
+    events = [event["message"] for page in pages for event in page["events"]]
+    assert events
+    commands = [" ".join(process.cmdline()) for process in demo.aws.processes()]
+    recorded = (demo.aws.directory / "api.jsonl").read_text()
+    everything = [demo.first_output, json.dumps(definition, default=str), *events, *commands, recorded]
+    assert [text[:200] for text in everything if any(word in text for word in demo.canaries)] == []
+    assert files_with(demo.canaries, HERE.parents[2]) == []
+    assert files_with(demo.canaries, demo.directory) == []
+
+
 def test_unmodified_client_writes_and_reads_back(demo, mlflow_env):
     username, password = demo.admin()
     environment = {

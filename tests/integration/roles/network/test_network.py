@@ -151,6 +151,7 @@ def check_routes(ec2, outputs):
     assert endpoint["ServiceName"] == "com.amazonaws.eu-west-2.s3" and len(endpoint["RouteTableIds"]) == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("clean")
 def test_the_nat_mode_can_be_changed(run_role, ec2):
     per_zone = run_role("network", {**VARIABLES, "network_nat_mode": "per_zone"}, BOTH)
