@@ -1,0 +1,48 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Temporary credentials of tasks, as the ECS container credentials endpoint hands them out.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+import threading
+
+PATH = "/local-aws/credentials/"
+LIFETIME = datetime.timedelta(hours=6)
+
+
+class Credentials:
+    """Tokens, each for one role; who has the token gets the role's credentials."""
+
+    def __init__(self) -> None:
+        self._roles: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def issue(self, role_arn: str) -> str:
+        """The path at which a task with `role_arn` finds its credentials."""
+        token = secrets.token_urlsafe(24)
+        with self._lock:
+            self._roles[token] = role_arn
+        return PATH + token
+
+    def answer(self, path: str) -> bytes | None:
+        """The JSON document at `path`, None if nobody was given that path."""
+        role = self._roles.get(path.removeprefix(PATH))
+        if role is None:
+            return None
+        expiration = datetime.datetime.now(datetime.timezone.utc) + LIFETIME
+        # Access keys of temporary credentials begin with ASIA; the recorder tells tasks from operators by it.
+        document = {
+            "RoleArn": role,
+            "AccessKeyId": "ASIA" + secrets.token_hex(8).upper(),
+            "SecretAccessKey": secrets.token_urlsafe(30),
+            "Token": secrets.token_urlsafe(60),
+            "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        return json.dumps(document).encode()
