@@ -8,14 +8,12 @@ The machine's own PostgreSQL of the wanted major version serves if there is one;
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import ipaddress
 import logging
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -32,9 +30,6 @@ from .processes import Processes
 # As on RDS: the service's own superuser, which the master user is not.
 SUPERUSER = "rdsadmin"
 START_SECONDS = 60
-STOP_SECONDS = 20
-# The settings of the parameter group; a running server reads them again.
-PARAMETERS_FILE = "parameters.conf"
 log = logging.getLogger(__name__)
 
 
@@ -89,14 +84,16 @@ class PostgresServer:
             ]  # fmt: skip
         )
         password_file.unlink()
-        with open(self._data / "postgresql.conf", "a", encoding="utf-8") as configuration:
-            configuration.write(f"include '{PARAMETERS_FILE}'\n")
         write_certificate(self._data, self.address)
 
     def start(self, parameters: Mapping[str, str], force_ssl: bool) -> None:
         """Start it and wait until it takes connections."""
-        self._configure(parameters, force_ssl)
+        rules = ["hostssl all all 127.0.0.0/8 scram-sha-256"]
+        if not force_ssl:
+            rules.append("hostnossl all all 127.0.0.0/8 scram-sha-256")
+        (self._data / "pg_hba.conf").write_text("\n".join(rules) + "\n")
         settings = {
+            **parameters,
             "listen_addresses": self.address,
             "port": str(self.port),
             "unix_socket_directories": "",
@@ -112,20 +109,6 @@ class PostgresServer:
                 environment={"PATH": os.environ["PATH"], "TZ": "UTC"}, folder=self._data, output=output,
             )
         self._await()
-
-    def reload(self, parameters: Mapping[str, str], force_ssl: bool) -> None:
-        """Have the running server read its parameters again; what needs a restart waits for one."""
-        self._configure(parameters, force_ssl)
-        assert self._process is not None
-        self._process.send_signal(signal.SIGHUP)
-
-    def _configure(self, parameters: Mapping[str, str], force_ssl: bool) -> None:
-        rules = ["hostssl all all 127.0.0.0/8 scram-sha-256"]
-        if not force_ssl:
-            rules.append("hostnossl all all 127.0.0.0/8 scram-sha-256")
-        (self._data / "pg_hba.conf").write_text("\n".join(rules) + "\n")
-        lines = [f"{name} = {literal(value)}\n" for name, value in parameters.items()]
-        (self._data / PARAMETERS_FILE).write_text("".join(lines))
 
     def _await(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -144,14 +127,9 @@ class PostgresServer:
         return " | ".join(path.read_text(errors="replace").splitlines()[-3:]) if path.exists() else ""
 
     def stop(self) -> None:
-        if self._process is None:
-            return
-        # A fast shutdown, which ends the sessions; at SIGTERM PostgreSQL would wait for its clients to leave.
-        self._process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_SECONDS)
-        self._processes.terminate(self._process, grace=0)
-        self._process = None
+        if self._process is not None:
+            self._processes.terminate(self._process, grace=20)
+            self._process = None
 
     @property
     def running(self) -> bool:
