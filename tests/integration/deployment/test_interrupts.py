@@ -56,6 +56,16 @@ def test_interrupted_run_converges(empty_account, moment, sign):
 
 
 @pytest.mark.long
+def test_ten_interruptions_in_a_row_converge(empty_account, changed):
+    """Each run begins with what the interrupted ones before it left behind."""
+    for moment, sign in ALL:
+        interrupt(empty_account, moment, sign)
+    run = empty_account.play("site")
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert changed(empty_account.play("site")) == 0
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(("moment", "sign"), ALL)
 def test_every_interrupted_run_converges(empty_account, changed, moment, sign):
     converges(empty_account, moment, sign)
