@@ -162,12 +162,12 @@ def _check_clients(desired: dict[str, Any], found: Findings) -> None:
         except ValueError as fault:
             found.refuse("client_cidrs", text, str(fault), 'write it like "203.0.113.0/24"')
             continue
-        if network == EVERYBODY and not desired.get("certificate_arn"):
+        if network == EVERYBODY:
             found.warn(
                 "client_cidrs",
                 text,
                 "everybody can connect, and passwords travel in plain HTTP",
-                f"name your own ranges, or set {found.name('certificate_arn')} for HTTPS",
+                "name your own ranges",
             )
     if desired.get("nat_mode") == "none" and not desired.get("vpc_id"):
         found.warn(

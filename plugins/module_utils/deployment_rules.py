@@ -43,7 +43,6 @@ STRINGS = (
     "db_username",
     "admin_username",
     "nat_mode",
-    "certificate_arn",
 )
 LISTS = (
     "supported_versions",

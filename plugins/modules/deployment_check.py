@@ -97,9 +97,6 @@ options:
   nat_mode:
     description: V(single), V(per_zone) or V(none).
     type: raw
-  certificate_arn:
-    description: ARN of the certificate of the load balancer; empty for plain HTTP.
-    type: raw
   supported_versions:
     description: Versions of MLflow that can be deployed; every version when empty.
     type: raw
@@ -222,7 +219,6 @@ def main() -> None:
             "db_username": {"type": "raw"},
             "admin_username": {"type": "raw"},
             "nat_mode": {"type": "raw"},
-            "certificate_arn": {"type": "raw"},
             "supported_versions": {"type": "raw"},
             "availability_zones": {"type": "raw"},
             "public_subnet_cidrs": {"type": "raw"},

@@ -33,7 +33,6 @@ REFERENCE = {
     "log_retention_days": 30,
     "container_port": 5000,
     "listener_port": 80,
-    "certificate_arn": "",
     "client_cidrs": ["203.0.113.0/24"],
     "vpc_id": "",
     "vpc_cidr": "10.0.0.0/16",
@@ -262,10 +261,8 @@ def test_warnings_do_not_refuse(changes, variable, text):
     assert [line for line in found.warnings if line.startswith(f"preflight_{variable} = ") and text in line]
 
 
-def test_no_warning_about_clients_with_tls_and_none_about_new_versions():
-    found, _derived = judge(
-        client_cidrs=["0.0.0.0/0"], certificate_arn="arn:x", mlflow_version="3.17.2", mlflow_workers=2
-    )
+def test_no_warning_about_known_clients_and_new_versions():
+    found, _derived = judge(client_cidrs=["203.0.113.0/24"], mlflow_version="3.17.2", mlflow_workers=2)
     assert found.warnings == []
 
 
