@@ -35,7 +35,9 @@ def status(settings: Settings, as_json: bool) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m local_aws", description="An AWS on this machine, with real servers behind it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m local_aws", description="An AWS on this machine, with real servers behind it."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start it in the background")
     commands.add_parser("down", help="end it and everything it started, and remove its folder")
@@ -57,7 +59,7 @@ def main() -> int:
             daemon.serve(settings)
         else:
             return status(settings, arguments.json)
-    except (daemon.DaemonError, ValueError) as error:
+    except (daemon.DaemonError, ValueError, OSError) as error:
         print(f"local_aws: {error}", file=sys.stderr)
         return 1
     return 0

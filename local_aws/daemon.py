@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -14,8 +15,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -53,13 +56,32 @@ def running_port(settings: Settings) -> int | None:
     return instance["port"] if alive else None
 
 
+@contextlib.contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Let no other `up` or `down` of this folder run meanwhile. The lock is on the folder around it."""
+    settings.folder.parent.mkdir(parents=True, exist_ok=True)
+    around = os.open(settings.folder.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(around, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(around)
+
+
 def up(settings: Settings) -> str:
     """Start the daemon and wait until it answers. Returns what to tell; DaemonError if it cannot be."""
+    with _alone(settings):
+        return _up(settings)
+
+
+def _up(settings: Settings) -> str:
     port = running_port(settings)
     if port == settings.api_port and report(settings) is not None:
         return f"The local AWS is up already at {settings.endpoint_url}"
     if port is not None:
-        raise DaemonError(f"an instance in {settings.folder} runs at port {port}: run down first, or set LOCAL_AWS_PORT={port}")
+        raise DaemonError(
+            f"an instance in {settings.folder} runs at port {port}: run down first, or set LOCAL_AWS_PORT={port}"
+        )
     _clear(settings)
     _refuse_taken_port(settings)
     settings.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -83,18 +105,20 @@ def _refuse_taken_port(settings: Settings) -> None:
             probe.bind(("127.0.0.1", settings.api_port))
         except OSError as error:
             raise DaemonError(
-                f"port {settings.api_port} cannot be taken ({error.strerror}): end what listens there, or set LOCAL_AWS_PORT to another"
+                f"port {settings.api_port} cannot be taken ({error.strerror}): end what listens there, "
+                "or set LOCAL_AWS_PORT to another"
             ) from None
 
 
 def _clear(settings: Settings) -> None:
-    """End and remove what an instance that crashed left in the folder."""
-    if not settings.folder.exists():
-        return
-    if any(settings.folder.iterdir()) and not (settings.folder / INSTANCE_FILE).exists():
-        raise DaemonError(f"{settings.folder} holds something that is not a local AWS: set LOCAL_AWS_DIR to an empty folder")
+    """End and remove what an instance left that crashed, or whose folder was removed under it."""
+    if settings.folder.exists() and any(settings.folder.iterdir()) and not (settings.folder / INSTANCE_FILE).exists():
+        raise DaemonError(
+            f"{settings.folder} holds something that is not a local AWS: set LOCAL_AWS_DIR to an empty folder"
+        )
     processes.reap_all(settings.folder)
-    shutil.rmtree(settings.folder)
+    if settings.folder.exists():
+        shutil.rmtree(settings.folder)
 
 
 def wait(settings: Settings, seconds: float, daemon: subprocess.Popen[bytes] | None = None) -> None:
@@ -112,8 +136,14 @@ def wait(settings: Settings, seconds: float, daemon: subprocess.Popen[bytes] | N
 
 def down(settings: Settings) -> str:
     """End the daemon and everything it started, also after a crash, and remove its folder."""
+    with _alone(settings):
+        return _down(settings)
+
+
+def _down(settings: Settings) -> str:
     if not (settings.folder / INSTANCE_FILE).exists():
-        return "The local AWS is down already"
+        left = processes.reap_all(settings.folder)
+        return "The local AWS is down, though its folder was gone" if left else "The local AWS is down already"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, psutil.Error):
         daemon = psutil.Process(json.loads((settings.folder / INSTANCE_FILE).read_text())["pid"])
         if daemon.environ().get(processes.MARK) == str(settings.folder):
@@ -131,6 +161,10 @@ def serve(settings: Settings) -> None:
     """The daemon itself: until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.umask(0o077)
+    # Large objects of buckets are kept in temporary files: they belong to the folder too.
+    temporary = settings.folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    tempfile.tempdir = str(temporary)
     from . import server
 
     runtime = Runtime.create(settings)
@@ -146,7 +180,12 @@ def serve(settings: Settings) -> None:
     logging.info("serving at %s", settings.endpoint_url)
     try:
         api.serve_forever()
+    except SystemExit:
+        pass
     finally:
         api.server_close()
         runtime.close()
         logging.info("closed")
+    # Python would take longer than everything before to free moto's objects one by one.
+    sys.stderr.flush()
+    os._exit(0)

@@ -3,17 +3,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A PostgreSQL server that stands behind an RDS instance.
 
-The machine's own PostgreSQL of the wanted major version serves if there is one; otherwise the one from the Python package index.
+The machine's own PostgreSQL of the wanted major version serves if there is one, else the one from PyPI.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import logging
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -30,6 +32,9 @@ from .processes import Processes
 # As on RDS: the service's own superuser, which the master user is not.
 SUPERUSER = "rdsadmin"
 START_SECONDS = 60
+STOP_SECONDS = 20
+# The settings of the parameter group; a running server reads them again.
+PARAMETERS_FILE = "parameters.conf"
 log = logging.getLogger(__name__)
 
 
@@ -78,22 +83,33 @@ class PostgresServer:
         password_file.write_text(self._superuser_password)
         self._run(
             [
-                *_unprivileged(), str(self.bin / "initdb"), "--pgdata", str(self._data), "--username", SUPERUSER,
-                "--pwfile", str(password_file), "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C",
-                "--no-sync", "--no-instructions",
+                *_unprivileged(),
+                str(self.bin / "initdb"),
+                "--pgdata",
+                str(self._data),
+                "--username",
+                SUPERUSER,
+                "--pwfile",
+                str(password_file),
+                "--auth",
+                "scram-sha-256",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C",
+                "--no-sync",
+                "--no-instructions",
             ]  # fmt: skip
         )
         password_file.unlink()
+        with open(self._data / "postgresql.conf", "a", encoding="utf-8") as configuration:
+            configuration.write(f"include '{PARAMETERS_FILE}'\n")
         write_certificate(self._data, self.address)
 
     def start(self, parameters: Mapping[str, str], force_ssl: bool) -> None:
         """Start it and wait until it takes connections."""
-        rules = ["hostssl all all 127.0.0.0/8 scram-sha-256"]
-        if not force_ssl:
-            rules.append("hostnossl all all 127.0.0.0/8 scram-sha-256")
-        (self._data / "pg_hba.conf").write_text("\n".join(rules) + "\n")
+        self._configure(parameters, force_ssl)
         settings = {
-            **parameters,
             "listen_addresses": self.address,
             "port": str(self.port),
             "unix_socket_directories": "",
@@ -105,10 +121,27 @@ class PostgresServer:
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with open(self._folder / "postgres.log", "ab") as output:
             self._process = self._processes.start(
-                f"postgres-{self.address}", [*_unprivileged(), str(self.bin / "postgres"), "-D", str(self._data), *options],
-                environment={"PATH": os.environ["PATH"], "TZ": "UTC"}, folder=self._data, output=output,
+                f"postgres-{self.address}",
+                [*_unprivileged(), str(self.bin / "postgres"), "-D", str(self._data), *options],
+                environment={"PATH": os.environ["PATH"], "TZ": "UTC"},
+                folder=self._data,
+                output=output,
             )
         self._await()
+
+    def reload(self, parameters: Mapping[str, str], force_ssl: bool) -> None:
+        """Have the running server read its parameters again; what needs a restart waits for one."""
+        self._configure(parameters, force_ssl)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
+    def _configure(self, parameters: Mapping[str, str], force_ssl: bool) -> None:
+        rules = ["hostssl all all 127.0.0.0/8 scram-sha-256"]
+        if not force_ssl:
+            rules.append("hostnossl all all 127.0.0.0/8 scram-sha-256")
+        (self._data / "pg_hba.conf").write_text("\n".join(rules) + "\n")
+        lines = [f"{name} = {literal(value)}\n" for name, value in parameters.items()]
+        (self._data / PARAMETERS_FILE).write_text("".join(lines))
 
     def _await(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -127,9 +160,14 @@ class PostgresServer:
         return " | ".join(path.read_text(errors="replace").splitlines()[-3:]) if path.exists() else ""
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._processes.terminate(self._process, grace=20)
-            self._process = None
+        if self._process is None:
+            return
+        # A fast shutdown, which ends the sessions; at SIGTERM PostgreSQL would wait for its clients to leave.
+        self._process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_SECONDS)
+        self._processes.terminate(self._process, grace=0)
+        self._process = None
 
     @property
     def running(self) -> bool:
@@ -172,10 +210,17 @@ class PostgresServer:
     @staticmethod
     def _run(command: list[str], environment: Mapping[str, str] | None = None, text: str = "") -> str:
         done = subprocess.run(
-            command, env=dict(environment) if environment else None, input=text, capture_output=True, text=True, check=False
+            command,
+            env=dict(environment) if environment else None,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
-            raise DatabaseError((done.stderr.strip().splitlines() or [f"{command[0]} ended with {done.returncode}"])[-1])
+            raise DatabaseError(
+                (done.stderr.strip().splitlines() or [f"{command[0]} ended with {done.returncode}"])[-1]
+            )
         return done.stdout.strip()
 
 
@@ -199,7 +244,5 @@ def write_certificate(folder: Path, address: str) -> None:
     key_file = folder / "server.key"
     key_file.touch(mode=0o600)
     key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every process that the local AWS starts: in a group of its own, marked, and never left behind.
 
-The mark is a variable in the environment, which descendants inherit; `reap_all` finds them by it after a crash of the daemon.
+The mark is a variable in the environment, which descendants inherit; by it `reap_all` finds them after a crash.
 """
 
 from __future__ import annotations
@@ -35,13 +35,25 @@ class Processes:
         self._lock = threading.Lock()
 
     def start(
-        self, label: str, command: Sequence[str], *, environment: Mapping[str, str], folder: Path,
-        output: int | IO[bytes], pass_fds: Sequence[int] = (),
+        self,
+        label: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        output: int | IO[bytes],
+        pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
-        """Start `command` as the leader of a new group; `output` takes stdout and stderr. OSError if it cannot start."""
+        """Start `command` as the leader of a new group; `output` takes stdout and stderr. OSError if it cannot."""
         process = subprocess.Popen(
-            list(command), env={**environment, MARK: self._mark}, cwd=folder, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=subprocess.STDOUT, start_new_session=True, pass_fds=tuple(pass_fds),
+            list(command),
+            env={**environment, MARK: self._mark},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=tuple(pass_fds),
         )
         process.label = label  # type: ignore[attr-defined]
         with self._lock:
@@ -94,24 +106,39 @@ def _signal_group(group: int, number: int) -> None:
 
 def marked(instance: Path) -> list[psutil.Process]:
     """The living processes of an instance, whoever started them."""
-    found = []
+    found: dict[int, psutil.Process] = {}
+    others: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARK) == str(instance):
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-    return found
+            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                ours = process.environ().get(MARK) == str(instance)
+                (found if ours else others)[process.pid] = process
+    # Some write a title over their environment, as PostgreSQL's children do, but not over who started them.
+    while children := {pid for pid, process in others.items() if _parent(process) in found}:
+        found.update({pid: others.pop(pid) for pid in children})
+    return list(found.values())
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return None
 
 
 def reap_all(instance: Path, grace: float = 10.0) -> int:
-    """End what an instance has left behind: SIGTERM, then SIGKILL after `grace` seconds. Returns how many there were."""
+    """End what an instance left behind: SIGTERM, SIGKILL after `grace` seconds. Returns how many there were."""
     left = marked(instance)
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    psutil.wait_procs(left, timeout=grace)
-    for process in marked(instance):
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-            process.wait(timeout=5)
+    deadline = time.monotonic() + grace
+    # Their parent is gone: who took them over may leave them as zombies for a while.
+    while marked(instance) and time.monotonic() < deadline:
+        time.sleep(2 * LOOK_SECONDS)
+    while (stubborn := marked(instance)) and time.monotonic() < deadline + KILL_SECONDS:
+        for process in stubborn:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(2 * LOOK_SECONDS)
     return len(left)

@@ -9,24 +9,42 @@ https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.DBInstanceClass.
 
 from __future__ import annotations
 
+# Old ones stay, so that a deployment that names one can be tried; AWS itself gives new instances newer ones only.
 MINOR_VERSIONS: dict[int, tuple[int, ...]] = {
     13: (15, 16, 18, 20, 21, 22),
-    14: (12, 13, 15, 17, 18, 19),
-    15: (7, 8, 10, 12, 13, 14),
-    16: (3, 4, 6, 8, 9, 10),
-    17: (2, 4, 5, 6),
+    14: (12, 13, 15, 17, 18, 19, 20),
+    15: (7, 8, 10, 12, 13, 14, 15),
+    16: (3, 4, 6, 8, 9, 10, 11),
+    17: (2, 4, 5, 6, 7),
 }
 
 # GiB of memory.
-_SIZES = {"large": 1, "xlarge": 2, "2xlarge": 4, "4xlarge": 8, "8xlarge": 16, "12xlarge": 24, "16xlarge": 32, "24xlarge": 48}
+_SIZES = {
+    "large": 1,
+    "xlarge": 2,
+    "2xlarge": 4,
+    "4xlarge": 8,
+    "8xlarge": 16,
+    "12xlarge": 24,
+    "16xlarge": 32,
+    "24xlarge": 48,
+}
 INSTANCE_MEMORY: dict[str, float] = {
     **{
         f"db.{family}.{size}": memory
         for family in ("t3", "t4g")
         for size, memory in (("micro", 1), ("small", 2), ("medium", 4), ("large", 8), ("xlarge", 16), ("2xlarge", 32))
     },
-    **{f"db.{family}.{size}": 8.0 * times for family in ("m5", "m6g", "m6i", "m7g", "m7i") for size, times in _SIZES.items()},
-    **{f"db.{family}.{size}": 16.0 * times for family in ("r5", "r6g", "r6i", "r7g", "r7i") for size, times in _SIZES.items()},
+    **{
+        f"db.{family}.{size}": 8.0 * times
+        for family in ("m5", "m6g", "m6i", "m7g", "m7i")
+        for size, times in _SIZES.items()
+    },
+    **{
+        f"db.{family}.{size}": 16.0 * times
+        for family in ("r5", "r6g", "r6i", "r7g", "r7i")
+        for size, times in _SIZES.items()
+    },
 }
 
 
@@ -58,7 +76,7 @@ def engine_versions(wanted: str | None = None) -> list[dict]:
             "Status": "available",
             "ValidUpgradeTarget": [
                 {"Engine": "postgres", "EngineVersion": other, "IsMajorVersionUpgrade": _major(other) != _major(one)}
-                for other in offered[offered.index(one) + 1:]
+                for other in offered[offered.index(one) + 1 :]
             ],
         }
         for one in chosen

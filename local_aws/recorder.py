@@ -21,7 +21,7 @@ LARGEST_BODY = 4 * 1024 * 1024
 
 
 class Recorder:
-    """WSGI middleware. Lines have time, service, action, kind, data_plane, resource, status, milliseconds, access_key, agent."""
+    """WSGI middleware. What a line has is told in README.md."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]], path: Path) -> None:
         self._application = application
@@ -30,8 +30,9 @@ class Recorder:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         started = time.monotonic()
-        headers = {key[5:].replace("_", "-").lower(): value for key, value in environ.items() if key.startswith("HTTP_")}
+        headers = requests.headers_of(environ)
         path, query = environ.get("PATH_INFO", "/"), environ.get("QUERY_STRING", "")
+        scope = requests.scope(headers, query)
         operation = requests.identify(environ["REQUEST_METHOD"], path, query, headers, _body(environ))
         line = {
             "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
@@ -41,7 +42,7 @@ class Recorder:
             "data_plane": operation.data_plane,
             "resource": operation.resource,
             "status": 0,
-            "access_key": requests.access_key(headers, query),
+            "access_key": scope.access_key if scope else "",
             "agent": headers.get("user-agent", "")[:60],
         }
 
@@ -62,7 +63,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _body(environ: dict[str, Any]) -> bytes:
-    """The body of a request whose operation is in it, put back for the application; empty for objects, which may be large."""
+    """The body of a request whose operation is in it, put back for the application; empty for objects, often large."""
     form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
     if not form and "HTTP_X_AMZ_TARGET" not in environ:
         return b""

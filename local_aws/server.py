@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .recorder import Recorder
+from .regions import Regions
 from .runtime import Runtime
 
 OWN = "/local-aws/"
@@ -37,14 +38,15 @@ def make(runtime: Runtime) -> Any:
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     patches.apply_all(runtime)
-    application = own_paths(Recorder(DomainDispatcherApplication(create_backend_app), runtime.settings.api_log), runtime)
+    aws = Regions(DomainDispatcherApplication(create_backend_app))
+    application = own_paths(Recorder(aws, runtime.settings.api_log), runtime)
     server = make_server("127.0.0.1", runtime.settings.api_port, application, threaded=True, request_handler=Quiet)
     server.daemon_threads = True
     return server
 
 
 def own_paths(application: Callable[..., Iterable[bytes]], runtime: Runtime) -> Callable[..., Iterable[bytes]]:
-    """Answer what is not AWS's: the credentials of tasks and the state of the instance. moto's own pages stay hidden."""
+    """Answer what is not AWS's: the credentials of tasks, the state of the instance. moto's own pages stay hidden."""
 
     def dispatch(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")

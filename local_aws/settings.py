@@ -25,14 +25,16 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """From LOCAL_AWS_PORT, LOCAL_AWS_DIR, LOCAL_AWS_LATENCY_SCALE and LOCAL_AWS_LATENCY_SEED; ValueError names the bad one."""
+        """From LOCAL_AWS_PORT, _DIR, _LATENCY_SCALE and _LATENCY_SEED; ValueError names the bad one."""
         environment = os.environ if environment is None else environment
         port = _number(environment, "LOCAL_AWS_PORT", int, DEFAULT_PORT)
         if not 1 <= port <= 65535:
             raise ValueError(f"LOCAL_AWS_PORT is {port}: a TCP port is between 1 and 65535")
         scale = _number(environment, "LOCAL_AWS_LATENCY_SCALE", float, 0.0)
         if not 0 <= scale <= 100:
-            raise ValueError(f"LOCAL_AWS_LATENCY_SCALE is {scale}: give 0 (no delays) to 1 (as slow as AWS), at most 100")
+            raise ValueError(
+                f"LOCAL_AWS_LATENCY_SCALE is {scale}: give 0 (no delays) to 1 (as slow as AWS), at most 100"
+            )
         return cls(
             api_port=port,
             folder=Path(environment.get("LOCAL_AWS_DIR") or ".local_aws").resolve(),

@@ -3,198 +3,54 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """moto's RDS, with a real PostgreSQL server behind each instance.
 
-moto 5.2.5 has every instance available at once, knows no engine versions and forgets half of what CreateDBInstance is told.
+moto 5.2.5 has every instance available at once, knows no engine versions and forgets half of what it is told.
 The API: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/
 """
 
 from __future__ import annotations
 
-import logging
 import shutil
-import threading
-import time
+from collections.abc import Callable
 from typing import Any
 
-from moto.core.responses import ActionResult, PaginatedResult
+from moto.core.responses import PaginatedResult
 from moto.ec2.models import ec2_backends
 from moto.rds import models, responses
 from moto.rds.exceptions import (
     DBInstanceAlreadyExists,
     DBInstanceNotFoundError,
-    DBParameterGroupNotFoundError,
     InvalidParameterCombination,
     InvalidParameterValue,
-    RDSClientError,
 )
 
-from .. import rds_offers
-from ..database import PostgresServer
+from .. import rds_groups, rds_offers
+from ..rds_instances import Instances
+from ..rds_requests import Conflict, Refused, check_master_user, check_parameter_group, check_password, upgrade_target
 from ..runtime import Runtime
 from . import replace
 
-log = logging.getLogger(__name__)
 BACKEND = models.RDSBackend
 INSTANCE = models.DBInstance
 RESPONSE = responses.RDSResponse
 
-# Changes that wait for the maintenance window unless ApplyImmediately is set; the others take effect at once (ModifyDBInstance).
+# Changes that wait for the maintenance window unless ApplyImmediately is set; others act at once (ModifyDBInstance).
 DEFERRED = {"allocated_storage", "db_instance_class", "engine_version", "multi_az", "storage_type", "iops", "port"}
+MOTO_KEY = "default_kms_key_id"
 # What DescribeDBInstances tells and moto does not keep, with RDS's defaults.
 KEPT = {
     "performance_insights_enabled": ("enable_performance_insights", False),
     "performance_insights_retention_period": ("performance_insights_retention_period", None),
     "performance_insights_kms_key_id": ("performance_insights_kms_key_id", None),
 }
-# PostgreSQL parameters in RDS's default parameter groups that people change (DescribeDBParameters).
-PARAMETERS = {
-    "rds.force_ssl": ("1", "boolean", "dynamic", "0,1"),
-    "log_min_duration_statement": ("-1", "integer", "dynamic", "-1-2147483647"),
-    "log_connections": ("0", "boolean", "dynamic", "0,1"),
-    "log_disconnections": ("0", "boolean", "dynamic", "0,1"),
-    "log_statement": ("none", "string", "dynamic", "none,ddl,mod,all"),
-    "max_connections": ("LEAST({DBInstanceClassMemory/9531392},5000)", "integer", "static", "6-262143"),
-    "idle_in_transaction_session_timeout": ("86400000", "integer", "dynamic", "0-2147483647"),
-}
-
-
-class Refused(RDSClientError):
-    """Something that RDS does and the local AWS does not."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__("UnsupportedOperation", f"The local AWS does not support {what}.")
 
 
 def apply(runtime: Runtime) -> None:
     instances = Instances(runtime)
     _patch_instances(instances)
     _patch_offers()
-    _patch_parameter_groups()
+    rds_groups.patch(instances)
+    runtime.closers.append(instances.close)
     runtime.reporters["databases"] = instances.report
-
-
-def check_password(password: str | None) -> None:
-    """CreateDBInstance, MasterUserPassword: printable ASCII but for / " @ and space, 8 to 128 characters."""
-    if password is None:
-        return
-    if not 8 <= len(password) <= 128:
-        raise InvalidParameterValue(
-            "The parameter MasterUserPassword is not a valid password because it is "
-            + ("shorter than 8 characters." if len(password) < 8 else "longer than 128 characters.")
-        )
-    if any(one in '/@" ' or not "!" <= one <= "~" for one in password):
-        raise InvalidParameterValue(
-            "The parameter MasterUserPassword is not a valid password. Only printable ASCII characters besides '/', '@', '\"', ' ' may be used."
-        )
-
-
-class Instances:
-    """The servers behind the instances, by ARN."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._servers: dict[str, PostgresServer] = {}
-        self._instances: dict[str, Any] = {}
-        self.snapshots = runtime.settings.folder / "rds" / "snapshots"
-
-    def report(self) -> list[dict]:
-        return [
-            {
-                "id": instance.db_instance_identifier,
-                "status": instance.status,
-                "address": f"{server.address}:{server.port}",
-                "serves": f"PostgreSQL {instance.engine_version}, run by {server.version}",
-            }
-            for arn, server in list(self._servers.items())
-            if (instance := self._instances.get(arn))
-        ]
-
-    def background(self, work: Any, *arguments: Any) -> None:
-        threading.Thread(target=self._guarded, args=(work, *arguments), daemon=True).start()
-
-    def _guarded(self, work: Any, instance: Any, *arguments: Any) -> None:
-        try:
-            work(instance, *arguments)
-        except Exception:
-            log.exception("database %s failed", instance.db_instance_identifier)
-            instance.status = "failed"
-
-    def wait(self, kind: str, started: float) -> None:
-        """Until the modelled time since `started` is over, or the instance goes down."""
-        self._runtime.stopping.wait(max(0.0, self._runtime.latency.duration(kind) - (time.monotonic() - started)))
-
-    # --- the life of an instance
-
-    def create(self, instance: Any) -> None:
-        started = time.monotonic()
-        major = int(instance.engine_version.split(".")[0])
-        address = self._runtime.addresses.allocate("database", instance.port)
-        folder = self._runtime.settings.folder / "rds" / instance.dbi_resource_id
-        server = PostgresServer(self._runtime.processes, folder, major, address, instance.port)
-        self._servers[instance.arn], self._instances[instance.arn] = server, instance
-        if int(server.version.split(".")[0]) != major:
-            log.warning(
-                "%s asks for PostgreSQL %s; no server of that major version is on this machine, so %s serves it",
-                instance.db_instance_identifier, instance.engine_version, server.version,
-            )  # fmt: skip
-        server.create()
-        self._start(instance)
-        server.make_master_user(instance.master_username, instance._master_user_password, instance.db_name)
-        self.wait("rds_create_multi_az" if instance.multi_az else "rds_create", started)
-        instance.local_address = address
-        instance.status = "available"
-
-    def _start(self, instance: Any) -> None:
-        values = {name: default for name, (default, *_rest) in PARAMETERS.items()}
-        for group in instance.db_parameter_groups():
-            values.update({name: one["ParameterValue"] for name, one in group.parameters.items() if "ParameterValue" in one})
-        values["max_connections"] = (
-            values["max_connections"] if values["max_connections"].isdecimal()
-            else str(rds_offers.max_connections(instance.db_instance_class))
-        )  # fmt: skip
-        force_ssl = values.pop("rds.force_ssl") == "1"
-        known = {name: value for name, value in values.items() if name in PARAMETERS}
-        self._servers[instance.arn].start(known, force_ssl)
-
-    def modify(self, instance: Any, changes: dict[str, Any], password: str | None) -> None:
-        started = time.monotonic()
-        server = self._servers[instance.arn]
-        if password:
-            server.set_password(instance.master_username, password)
-        restart = bool({"db_instance_class", "engine_version"} & set(changes))
-        if restart:
-            server.stop()
-            self._start(instance)
-        if changes:
-            self.wait("rds_modify", started)
-        instance.status = "available"
-
-    def reboot(self, instance: Any) -> None:
-        self._servers[instance.arn].stop()
-        self._start(instance)
-        instance.status = "available"
-
-    def stop(self, instance: Any) -> None:
-        self._servers[instance.arn].stop()
-        instance.status = "stopped"
-
-    def start(self, instance: Any) -> None:
-        self._start(instance)
-        instance.status = "available"
-
-    def delete(self, instance: Any, backend: Any, snapshot: Any | None) -> None:
-        started = time.monotonic()
-        server = self._servers.get(instance.arn)
-        if server:
-            server.stop()
-            if snapshot is not None:
-                server.copy_data(self.snapshots / snapshot.db_snapshot_identifier)
-            server.remove()
-        self.wait("rds_delete", started)
-        if snapshot is not None:
-            snapshot.status = "available"
-        backend.databases.pop(instance.db_instance_identifier, None)
-        self._servers.pop(instance.arn, None)
-        self._instances.pop(instance.arn, None)
 
 
 def _patch_instances(instances: Instances) -> None:
@@ -212,12 +68,19 @@ def _patch_instances(instances: Instances) -> None:
             raise InvalidParameterCombination(f"Cannot find version {asked} for postgres")
         if db_kwargs.get("db_instance_class") not in rds_offers.INSTANCE_MEMORY:
             raise InvalidParameterValue(f"Invalid DB Instance class: {db_kwargs.get('db_instance_class')}")
+        if db_kwargs.get("manage_master_user_password"):
+            raise Refused("a master user password managed by RDS (ManageMasterUserPassword)")
+        check_master_user(db_kwargs.get("master_username"), db_kwargs.get("master_user_password"))
         check_password(db_kwargs.get("master_user_password"))
+        group = check_parameter_group(self, db_kwargs.get("db_parameter_group_name"), version)
         storage = int(db_kwargs.get("allocated_storage") or 20)
         if not 20 <= storage <= 65536:
-            raise InvalidParameterValue(f"Invalid storage size for engine name postgres and storage type gp3: {storage}")
+            raise InvalidParameterValue(
+                f"Invalid storage size for engine name postgres and storage type gp3: {storage}"
+            )
         self._validate_db_identifier(identifier)
-        instance = INSTANCE(self, **{**db_kwargs, "engine_version": version, "license_model": "postgresql-license"})
+        settled = {"engine_version": version, "db_parameter_group_name": group, "license_model": "postgresql-license"}
+        instance = INSTANCE(self, **{**db_kwargs, **settled})
         instance.dbi_resource_id = f"db-{models.random.get_random_hex(26).upper()}"
         if instance.storage_type == "gp3":
             # The baseline of gp3 below 400 GiB.
@@ -225,12 +88,16 @@ def _patch_instances(instances: Instances) -> None:
             instance.storage_throughput = instance.storage_throughput or 125
         for attribute, (argument, default) in KEPT.items():
             setattr(instance, attribute, db_kwargs.get(argument, default))
+        own_key = f"arn:aws:kms:{self.region_name}:{self.account_id}:key/aws-rds"
+        if getattr(instance, "kms_key_id", None) == MOTO_KEY:
+            instance.kms_key_id = own_key
         if instance.performance_insights_enabled and not instance.performance_insights_kms_key_id:
-            instance.performance_insights_kms_key_id = f"arn:aws:kms:{self.region_name}:{self.account_id}:key/aws-rds"
+            instance.performance_insights_kms_key_id = own_key
             instance.performance_insights_retention_period = instance.performance_insights_retention_period or 7
         instance.status = "creating"
         instance.local_address = None
         instance.pending_modified_values = {}
+        instances.attach(instance)
         self.databases[instance.db_instance_identifier] = instance
         instances.background(instances.create, instance)
         return instance
@@ -240,15 +107,18 @@ def _patch_instances(instances: Instances) -> None:
         if instance is None:
             raise DBInstanceNotFoundError(identifier)
         if instance.status not in states:
-            raise RDSClientError(
+            raise Conflict(
                 "InvalidDBInstanceState",
                 f"Database instance {identifier} is not in {' or '.join(states)} state, but {instance.status}.",
             )
         return instance
 
     def modify(self: Any, db_instance_identifier: str, db_kwargs: dict[str, Any]) -> Any:
-        instance = find(self, db_instance_identifier, "available", "stopped")
-        changes = {key: value for key, value in db_kwargs.items() if key not in ("db_instance_identifier", "apply_immediately")}
+        # A stopped instance cannot be modified ("Stopping an Amazon RDS DB instance temporarily", limitations).
+        instance = find(self, db_instance_identifier, "available")
+        changes = {
+            key: value for key, value in db_kwargs.items() if key not in ("db_instance_identifier", "apply_immediately")
+        }
         if "new_db_instance_identifier" in changes:
             raise Refused("renaming a DB instance")
         password = changes.pop("master_user_password", None)
@@ -258,20 +128,26 @@ def _patch_instances(instances: Instances) -> None:
                 "Invalid storage size for engine name postgres and storage type gp3: storage cannot be reduced"
             )
         if "engine_version" in changes:
-            changes["engine_version"] = _upgrade_target(instance, changes)
+            changes["engine_version"] = upgrade_target(instance, changes)
         group = changes.get("db_parameter_group_name")
-        if group and group not in self.db_parameter_groups and not instance.is_default_parameter_group(group):
-            raise DBParameterGroupNotFoundError(group)
+        if group:
+            version = changes.get("engine_version") or instance.engine_version
+            changes["db_parameter_group_name"] = check_parameter_group(self, group, version)
         for attribute, (argument, _default) in KEPT.items():
             if argument in changes:
                 setattr(instance, attribute, changes.pop(argument))
-        if str(db_kwargs.get("apply_immediately")).lower() != "true":
-            later = {key: changes.pop(key) for key in DEFERRED & set(changes)}
+        if str(db_kwargs.get("apply_immediately")).lower() == "true":
+            # What was left for the maintenance window is applied along.
+            changes = {**instance.pending_modified_values, **changes}
+            instance.pending_modified_values = {}
+        else:
+            later = {key: changes.pop(key) for key in DEFERRED & set(changes) if changes[key] != getattr(instance, key)}
             instance.pending_modified_values = {**instance.pending_modified_values, **later}
         plain = {key: value for key, value in changes.items() if key != "allow_major_version_upgrade"}
+        disruptive = {key: value for key, value in plain.items() if key in DEFERRED and value != getattr(instance, key)}
         instance.update(**plain)
-        disruptive = {key: value for key, value in plain.items() if key in DEFERRED}
-        if instance.status == "available" and (disruptive or password):
+        instances.regroup(instance)
+        if disruptive or password:
             instance.status = "modifying"
             instances.background(instances.modify, instance, disruptive, password)
         return instance
@@ -309,7 +185,9 @@ def _patch_instances(instances: Instances) -> None:
                 "Cannot delete protected DB Instance, please disable deletion protection and try again."
             )
         if not skip_final_snapshot and not final_db_snapshot_identifier:
-            raise InvalidParameterCombination("FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified.")
+            raise InvalidParameterCombination(
+                "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified."
+            )
         snapshot = None
         if final_db_snapshot_identifier and not skip_final_snapshot:
             snapshot = plain_create_snapshot(
@@ -346,7 +224,7 @@ def _patch_instances(instances: Instances) -> None:
     replace(INSTANCE, "address", property(lambda self: self.local_address))
 
 
-def _refusing(what: str) -> Any:
+def _refusing(what: str) -> Callable[..., Any]:
     def refuse(self: Any, *_arguments: Any, **_more: Any) -> Any:
         raise Refused(what)
 
@@ -357,18 +235,6 @@ def _endpoint(self: Any) -> dict[str, Any] | None:
     if self.local_address is None:
         return None
     return {"Address": self.local_address, "Port": self.port, "HostedZoneId": "Z1TTGA775OQIYO"}
-
-
-def _upgrade_target(instance: Any, changes: dict[str, Any]) -> str:
-    asked = changes["engine_version"]
-    version = rds_offers.resolve(asked)
-    if version is None:
-        raise InvalidParameterCombination(f"Cannot find version {asked} for postgres")
-    if asked.isdecimal() and instance.engine_version.split(".")[0] == asked:
-        return instance.engine_version
-    if version.split(".")[0] != instance.engine_version.split(".")[0]:
-        raise Refused("upgrading PostgreSQL to another major version")
-    return version
 
 
 def _patch_offers() -> None:
@@ -394,50 +260,3 @@ def _patch_offers() -> None:
         raise TypeError("moto answers DescribeDBEngineVersions now: the patch for it must be looked at")
     RESPONSE.describe_db_engine_versions = engine_versions
     replace(RESPONSE, "describe_orderable_db_instance_options", orderable)
-
-
-def _patch_parameter_groups() -> None:
-    plain_describe = BACKEND.describe_db_parameter_groups
-
-    def describe(self: Any, db_parameter_group_kwargs: dict[str, Any]) -> Any:
-        found = plain_describe(self, db_parameter_group_kwargs)
-        name = db_parameter_group_kwargs.get("db_parameter_group_name")
-        if name and not found:
-            raise DBParameterGroupNotFoundError(name)
-        return found
-
-    def parameters(self: Any) -> Any:
-        name = self.params.get("DBParameterGroupName")
-        (group,) = self.backend.describe_db_parameter_groups({"db_parameter_group_name": name})
-        items = []
-        for parameter, (default, data_type, apply_type, allowed) in PARAMETERS.items():
-            changed = group.parameters.get(parameter, {})
-            items.append(
-                {
-                    "ParameterName": parameter,
-                    "ParameterValue": changed.get("ParameterValue", default),
-                    "Description": parameter,
-                    "Source": "user" if changed else "system",
-                    "ApplyType": apply_type,
-                    "DataType": data_type,
-                    "AllowedValues": allowed,
-                    "IsModifiable": True,
-                    "ApplyMethod": changed.get("ApplyMethod", "pending-reboot"),
-                }
-            )
-        source = self.params.get("Source")
-        return ActionResult({"Parameters": [one for one in items if source in (None, one["Source"])]})
-
-    plain_modify = BACKEND.modify_db_parameter_group
-
-    def modify(self: Any, db_parameter_group_name: str, db_parameter_group_parameters: Any) -> Any:
-        for one in db_parameter_group_parameters:
-            if one["ParameterName"] not in PARAMETERS:
-                raise InvalidParameterValue(
-                    f"Could not find parameter with name: {one['ParameterName']} (the local AWS knows {', '.join(PARAMETERS)})"
-                )
-        return plain_modify(self, db_parameter_group_name, db_parameter_group_parameters)
-
-    replace(BACKEND, "describe_db_parameter_groups", describe, ("self", "db_parameter_group_kwargs"))
-    replace(BACKEND, "modify_db_parameter_group", modify)
-    replace(RESPONSE, "describe_db_parameters", parameters)

@@ -3,18 +3,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """moto's S3, whose bucket policies mind their conditions and whose listings mind delete markers.
 
-moto ignores Condition, so that a policy which demands TLS denies everything. Here what is understood is judged, and a policy with a
-condition that is not understood is refused. https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
+moto ignores Condition, so that a policy which demands TLS denies everything. Here what is understood is judged, and a
+policy with a condition that is not understood is refused.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from moto.iam.access_control import IAMPolicy
-from moto.s3 import models
-from moto.s3.exceptions import S3ClientError
+from moto.s3 import models, responses
+from moto.s3.exceptions import InvalidBucketName, S3ClientError
 
 from ..runtime import Runtime
 from . import replace
@@ -26,6 +28,13 @@ OPERATORS = {
     "numericlessthan": lambda fact, wanted: float(fact) < float(wanted),
     "numericgreaterthanequals": lambda fact, wanted: float(fact) >= float(wanted),
 }
+
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+BUCKET_NAME = re.compile(
+    r"(?!xn--|sthree-|amzn-s3-demo-)(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+)
+DENIED = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 
 class NotUnderstood(S3ClientError):
@@ -52,13 +61,31 @@ def apply(_runtime: Runtime) -> None:
     plain_list = models.S3Backend.list_objects
 
     def list_objects(self: Any, bucket: Any, prefix: Any, delimiter: Any, marker: Any, max_keys: Any) -> Any:
-        # A prefix under which everything is deleted is none (ListObjectsV2, CommonPrefixes); moto counts delete markers.
+        # A prefix with nothing but deleted objects is none (ListObjectsV2, CommonPrefixes); moto counts delete markers.
         keys, prefixes, truncated, following = plain_list(self, bucket, prefix, delimiter, marker, max_keys)
         if prefixes and bucket.is_versioned:
             living = [name for name, key in bucket.keys.items() if not isinstance(key, models.FakeDeleteMarker)]
             prefixes = [one for one in prefixes if any(name.startswith(one) for name in living)]
         return keys, prefixes, truncated, following
 
+    plain_key = responses.S3Response._key_response
+
+    def key_response(self: Any, request: Any, full_url: str) -> Any:
+        status, headers, body = plain_key(self, request, full_url)
+        # moto says no more than 403 where a policy denies.
+        return status, headers, body or (DENIED if status == 403 else body)
+
+    replace(responses.S3Response, "_key_response", key_response, ("self", "request", "full_url"))
+    plain_create = models.S3Backend.create_bucket
+
+    def create_bucket(self: Any, bucket_name: str, *arguments: Any, **more: Any) -> Any:
+        if not BUCKET_NAME.fullmatch(bucket_name) or bucket_name.endswith(("-s3alias", "--ol-s3")):
+            raise InvalidBucketName()
+        return plain_create(self, bucket_name, *arguments, **more)
+
+    replace(
+        models.S3Backend, "create_bucket", create_bucket, ("self", "bucket_name", "region_name", "bucket_namespace")
+    )
     parameters = ("self", "bucket", "prefix", "delimiter", "marker", "max_keys")
     replace(models.S3Backend, "list_objects", list_objects, parameters)
     replace(models.S3Backend, "put_bucket_policy", put, ("self", "bucket_name", "policy"))

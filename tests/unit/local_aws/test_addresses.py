@@ -31,7 +31,10 @@ def test_a_taken_port_is_passed_over():
 
 def test_no_address_is_given_twice_also_by_threads():
     addresses, given = Addresses(4777), []
-    threads = [threading.Thread(target=lambda: given.extend(addresses.allocate("task", 5000) for _i in range(30))) for _t in range(8)]
+    threads = [
+        threading.Thread(target=lambda: given.extend(addresses.allocate("task", 5000) for _i in range(30)))
+        for _t in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -32,7 +32,9 @@ def ours(tmp_path):
 
 
 def start(ours, tmp_path, code: str) -> subprocess.Popen[bytes]:
-    return ours.start("test", [sys.executable, "-c", code], environment=dict(os.environ), folder=tmp_path, output=subprocess.DEVNULL)
+    return ours.start(
+        "test", [sys.executable, "-c", code], environment=dict(os.environ), folder=tmp_path, output=subprocess.DEVNULL
+    )
 
 
 def wait_for(condition, seconds: float = 10) -> bool:

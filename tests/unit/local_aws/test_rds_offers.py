@@ -12,7 +12,7 @@ from local_aws.patches import s3
 
 @pytest.mark.parametrize(
     ("asked", "resolved"),
-    [("15", "15.14"), ("15.7", "15.7"), ("15.99", None), ("9", None), ("15.", None), (None, "17.6"), ("", "17.6")],
+    [("15", "15.15"), ("15.7", "15.7"), ("15.99", None), ("9", None), ("15.", None), (None, "17.7"), ("", "17.7")],
 )
 def test_resolve(asked, resolved):
     assert rds_offers.resolve(asked) == resolved

@@ -15,8 +15,8 @@ from local_aws import requests
 
 
 def signed(service: str, **more) -> dict[str, str]:
-    scope = f"AWS4-HMAC-SHA256 Credential=AKIATESTTESTTESTTEST/20261123/eu-west-2/{service}/aws4_request, SignedHeaders=host"
-    return {"authorization": scope, **more}
+    scope = f"AKIATESTTESTTESTTEST/20261123/eu-west-2/{service}/aws4_request"
+    return {"authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host", **more}
 
 
 def test_query_protocol():
@@ -58,7 +58,10 @@ S3 = [
     ("copy_object", {"Bucket": "bucket", "Key": "a/b", "CopySource": "bucket/c"}),
     ("create_multipart_upload", {"Bucket": "bucket", "Key": "a/b"}),
     ("upload_part", {"Bucket": "bucket", "Key": "a/b", "PartNumber": 1, "UploadId": "u", "Body": b"x"}),
-    ("complete_multipart_upload", {"Bucket": "bucket", "Key": "a/b", "UploadId": "u", "MultipartUpload": {"Parts": []}}),
+    (
+        "complete_multipart_upload",
+        {"Bucket": "bucket", "Key": "a/b", "UploadId": "u", "MultipartUpload": {"Parts": []}},
+    ),
     ("abort_multipart_upload", {"Bucket": "bucket", "Key": "a/b", "UploadId": "u"}),
     ("get_object_tagging", {"Bucket": "bucket", "Key": "a/b"}),
 ]
@@ -105,7 +108,52 @@ def test_secrets_never_name_a_resource(name):
     assert not requests.NAMING.match(name)
 
 
-def test_access_key_of_a_signature_and_of_a_presigned_url():
-    assert requests.access_key(signed("s3"), "") == "AKIATESTTESTTESTTEST"
-    assert requests.access_key({}, "X-Amz-Credential=ASIAX%2F20261123%2Feu-west-2%2Fs3%2Faws4_request") == "ASIAX"
-    assert requests.access_key({}, "") == ""
+def test_scope_of_a_signature_and_of_a_presigned_url():
+    assert requests.scope(signed("s3"), "") == ("AKIATESTTESTTESTTEST", "eu-west-2", "s3")
+    presigned = "X-Amz-Credential=ASIAX%2F20261123%2Feu-west-2%2Fs3%2Faws4_request"
+    assert requests.scope({}, presigned) == ("ASIAX", "eu-west-2", "s3")
+    assert requests.scope({}, "") is None
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "path", "action", "kind"),
+    [
+        ("route53", "GET", "/2013-04-01/hostedzone/Z1/rrset", "ListResourceRecordSets", "read"),
+        ("route53", "POST", "/2013-04-01/hostedzone/Z1/rrset/", "ChangeResourceRecordSets", "write"),
+        ("route53", "GET", "/2013-04-01/hostedzonecount", "GetHostedZoneCount", "read"),
+        ("backup", "PUT", "/backup-vaults/web", "CreateBackupVault", "write"),
+        ("elasticfilesystem", "GET", "/2015-02-01/file-systems", "DescribeFileSystems", "read"),
+        ("nosuchservice", "GET", "/x", "GET /x", "read"),
+        ("nosuchservice", "POST", "/x", "POST /x", "write"),
+        (
+            "monitoring",
+            "POST",
+            "/service/GraniteServiceVersion20100801/operation/PutMetricAlarm",
+            "PutMetricAlarm",
+            "write",
+        ),
+    ],
+)
+def test_rest_services_are_told_by_their_paths(service, method, path, action, kind):
+    operation = requests.identify(method, path, "", signed(service), b"")
+    assert (operation.action, operation.kind) == (action, kind)
+
+
+@pytest.mark.parametrize(
+    ("service", "action", "kind"),
+    [
+        ("sts", "GetCallerIdentity", "read"),
+        ("sts", "AssumeRole", "read"),
+        ("logs", "FilterLogEvents", "read"),
+        ("logs", "StartQuery", "read"),
+        ("kms", "Decrypt", "read"),
+        ("ecr", "BatchGetImage", "read"),
+        ("secretsmanager", "GetRandomPassword", "read"),
+        ("secretsmanager", "GetSecretValue", "read"),
+        ("cognito-idp", "SignUp", "write"),
+        ("ecs", "RunTask", "write"),
+        ("iam", "CreateRole", "write"),
+    ],
+)
+def test_what_changes_something_is_a_write(service, action, kind):
+    assert requests.Operation(service, action, "").kind == kind

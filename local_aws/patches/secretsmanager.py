@@ -1,0 +1,61 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""moto's Secrets Manager, in which a secret marked for deletion is out of use until it is restored.
+
+moto lets it be written and tagged, and wraps its errors in a client's words.
+https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from moto.secretsmanager.exceptions import InvalidRequestException
+from moto.secretsmanager.models import SecretsManagerBackend
+
+from ..runtime import Runtime
+from . import replace
+
+MARKED = "You can't perform this operation on the secret because it was marked for deletion."
+SCHEDULED = "You can't create this secret because a secret with this name is already scheduled for deletion."
+# Operation to the parameter that names the secret.
+GUARDED = {
+    "get_secret_value": "secret_id",
+    "put_secret_value": "secret_id",
+    "update_secret": "secret_id",
+    "rotate_secret": "secret_id",
+    "put_resource_policy": "secret_id",
+    "tag_resource": "arn",
+    "untag_resource": "arn",
+}
+
+
+def apply(_runtime: Runtime) -> None:
+    for name, parameter in GUARDED.items():
+        _guard(name, parameter, lambda *_arguments: MARKED)
+    _guard("create_secret", "name", lambda *_arguments: SCHEDULED)
+    _guard(
+        "delete_secret", "secret_id", lambda arguments: None if arguments["force_delete_without_recovery"] else MARKED
+    )
+
+
+def _guard(name: str, parameter: str, refusal: Callable[[dict[str, Any]], str | None]) -> None:
+    """Have an operation on a secret marked for deletion answer InvalidRequestException with what `refusal` says."""
+    plain = getattr(SecretsManagerBackend, name)
+    signature = inspect.signature(plain)
+    if parameter not in signature.parameters:
+        raise TypeError(f"SecretsManagerBackend.{name} takes no {parameter} now: the patch must be looked at")
+
+    def guarded(self: Any, *arguments: Any, **more: Any) -> Any:
+        given = signature.bind(self, *arguments, **more).arguments
+        # `get` of moto's store takes names and ARNs, and answers None for an unknown one.
+        secret = self.secrets.get(given[parameter])
+        message = refusal(given) if secret is not None and secret.is_deleted() else None
+        if message:
+            raise InvalidRequestException(message)
+        return plain(self, *arguments, **more)
+
+    replace(SecretsManagerBackend, name, guarded)

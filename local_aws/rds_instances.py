@@ -1,0 +1,183 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of RDS instances: what happens to the server behind an instance while its status moves on.
+
+https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html ("Viewing DB instance status")
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from moto.ec2.models import ec2_backends
+
+from . import rds_parameters
+from .database import PostgresServer
+from .ec2_addresses import free_private_address
+from .runtime import Runtime
+
+log = logging.getLogger(__name__)
+# The first backup takes the last part of a creation; the database answers meanwhile.
+BEFORE_BACKUP = 0.8
+RESTARTS = {"db_instance_class", "engine_version"}
+
+
+def subnet_group(instance: Any) -> Any | None:
+    """The DB subnet group of an instance; moto sets it only where one was given."""
+    return getattr(instance, "db_subnet_group", None)
+
+
+class Instances:
+    """The servers behind the instances, by ARN. What takes time is called through `background`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._servers: dict[str, PostgresServer] = {}
+        self._instances: dict[str, Any] = {}
+        self._interfaces: dict[str, Any] = {}
+        self.snapshots = runtime.settings.folder / "rds" / "snapshots"
+
+    def report(self) -> list[dict]:
+        return [
+            {
+                "id": instance.db_instance_identifier,
+                "status": instance.status,
+                "address": f"{server.address}:{server.port}",
+                "serves": f"PostgreSQL {instance.engine_version}, run by {server.version}",
+            }
+            for arn, server in list(self._servers.items())
+            if (instance := self._instances.get(arn))
+        ]
+
+    def background(self, work: Callable[..., None], instance: Any, *arguments: Any) -> None:
+        threading.Thread(target=self._guarded, args=(work, instance, *arguments), daemon=True).start()
+
+    def _guarded(self, work: Callable[..., None], instance: Any, *arguments: Any) -> None:
+        try:
+            work(instance, *arguments)
+        except Exception:
+            log.exception("database %s failed", instance.db_instance_identifier)
+            instance.status = "failed"
+
+    def _wait(self, seconds: float, started: float) -> None:
+        """Until `seconds` since `started` are over, or the local AWS goes down."""
+        self._runtime.stopping.wait(max(0.0, seconds - (time.monotonic() - started)))
+
+    # --- network interfaces: they are why a subnet or a security group in use cannot be deleted
+
+    def attach(self, instance: Any) -> None:
+        """Give the instance its network interface, in the subnet of its zone."""
+        group = subnet_group(instance)
+        if group is None:
+            return
+        subnets = sorted(group._subnets, key=lambda one: one.availability_zone != instance.availability_zone)
+        backend = ec2_backends[instance.account_id][instance.region]
+        interface = backend.create_network_interface(
+            subnets[0], free_private_address(backend, subnets[0]), group_ids=instance.vpc_security_group_ids,
+            description="RDSNetworkInterface",
+        )  # fmt: skip
+        interface.status, interface.requester_managed = "in-use", True
+        self._interfaces[instance.arn] = interface
+
+    def regroup(self, instance: Any) -> None:
+        """Bring the interface's security groups in line with the instance's."""
+        interface = self._interfaces.get(instance.arn)
+        if interface is not None:
+            interface.ec2_backend.modify_network_interface_attribute(interface.id, instance.vpc_security_group_ids)
+
+    def _detach(self, instance: Any) -> None:
+        interface = self._interfaces.pop(instance.arn, None)
+        if interface is not None:
+            interface.ec2_backend.enis.pop(interface.id, None)
+
+    # --- the server
+
+    def create(self, instance: Any) -> None:
+        started = time.monotonic()
+        seconds = self._runtime.latency.duration("rds_create_multi_az" if instance.multi_az else "rds_create")
+        major = int(instance.engine_version.split(".")[0])
+        address = self._runtime.addresses.allocate("database", instance.port)
+        folder = self._runtime.settings.folder / "rds" / instance.dbi_resource_id
+        server = PostgresServer(self._runtime.processes, folder, major, address, instance.port)
+        self._servers[instance.arn], self._instances[instance.arn] = server, instance
+        if int(server.version.split(".")[0]) != major:
+            log.warning(
+                "%s asks for PostgreSQL %s; no server of that major version is on this machine, so %s serves it",
+                instance.db_instance_identifier, instance.engine_version, server.version,
+            )  # fmt: skip
+        server.create()
+        self._start(instance)
+        server.make_master_user(instance.master_username, instance._master_user_password, instance.db_name)
+        self._wait(seconds * BEFORE_BACKUP, started)
+        instance.local_address = address
+        if instance.backup_retention_period and seconds:
+            instance.status = "backing-up"
+        self._wait(seconds, started)
+        instance.status = "available"
+
+    @staticmethod
+    def _settings(instance: Any) -> tuple[dict[str, str], bool]:
+        (group,) = instance.db_parameter_groups()
+        changed = {name: one["ParameterValue"] for name, one in group.parameters.items() if "ParameterValue" in one}
+        return rds_parameters.effective(changed, group.family, instance.db_instance_class)
+
+    def _start(self, instance: Any) -> None:
+        self._servers[instance.arn].start(*self._settings(instance))
+
+    def reload(self, group_name: str) -> None:
+        """Apply a changed parameter group to the running servers that use it; static parameters wait for a restart."""
+        for arn, instance in list(self._instances.items()):
+            server = self._servers.get(arn)
+            if instance.db_parameter_group_name == group_name and server is not None and server.running:
+                server.reload(*self._settings(instance))
+
+    def modify(self, instance: Any, changes: dict[str, Any], password: str | None) -> None:
+        started = time.monotonic()
+        server = self._servers[instance.arn]
+        if password:
+            server.set_password(instance.master_username, password)
+        if RESTARTS & set(changes):
+            server.stop()
+            self._start(instance)
+        if changes:
+            self._wait(self._runtime.latency.duration("rds_modify"), started)
+        instance.status = "available"
+
+    def reboot(self, instance: Any) -> None:
+        self._servers[instance.arn].stop()
+        self._start(instance)
+        instance.status = "available"
+
+    def stop(self, instance: Any) -> None:
+        self._servers[instance.arn].stop()
+        instance.status = "stopped"
+
+    def start(self, instance: Any) -> None:
+        self._start(instance)
+        instance.status = "available"
+
+    def delete(self, instance: Any, backend: Any, snapshot: Any | None) -> None:
+        started = time.monotonic()
+        server = self._servers.get(instance.arn)
+        if server:
+            server.stop()
+            if snapshot is not None:
+                server.copy_data(self.snapshots / snapshot.db_snapshot_identifier)
+            server.remove()
+        self._wait(self._runtime.latency.duration("rds_delete"), started)
+        if snapshot is not None:
+            snapshot.status = "available"
+        self._detach(instance)
+        backend.databases.pop(instance.db_instance_identifier, None)
+        self._servers.pop(instance.arn, None)
+        self._instances.pop(instance.arn, None)
+
+    def close(self) -> None:
+        """Stop every server, at once though clients are connected."""
+        for server in list(self._servers.values()):
+            server.stop()
