@@ -126,16 +126,8 @@ options:
     description: What to put before the name of every other option in messages.
     type: str
     default: ""
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment:
+  - mlops.mlflow_aws.read_only
 author:
   - The mlops.mlflow_aws contributors (@mlops)
 """

@@ -28,17 +28,8 @@ options:
     description: Seconds until the instance must be available.
     type: int
     default: 1800
-attributes:
-  check_mode:
-    description: Looks at the same.
-    support: full
-  diff_mode:
-    description: There is nothing to show, because nothing is changed.
-    support: none
-  idempotent:
-    description: Never changes anything.
-    support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.read_only
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3

@@ -27,17 +27,8 @@ options:
     description: Whether to fail when there is no such bucket.
     type: bool
     default: false
-attributes:
-  check_mode:
-    description: Looks at the same.
-    support: full
-  diff_mode:
-    description: There is nothing to show, because nothing is changed.
-    support: none
-  idempotent:
-    description: Never changes anything.
-    support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.read_only
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3

@@ -25,17 +25,8 @@ options:
       - Key of the JSON object that the secret is; its value is returned.
       - Without it the whole text of the secret is returned.
     type: str
-attributes:
-  check_mode:
-    description: Reads the same.
-    support: full
-  diff_mode:
-    description: There is nothing to show, because nothing is changed.
-    support: none
-  idempotent:
-    description: Never changes anything.
-    support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.read_only
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3

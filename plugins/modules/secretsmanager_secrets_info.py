@@ -22,17 +22,8 @@ options:
     description: Tags that the secrets carry.
     type: dict
     default: {}
-attributes:
-  check_mode:
-    description: Finds the same.
-    support: full
-  diff_mode:
-    description: There is nothing to show, because nothing is changed.
-    support: none
-  idempotent:
-    description: Never changes anything.
-    support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.read_only
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
