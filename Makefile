@@ -82,7 +82,7 @@ test-long: $(VENV)/.test ## Run the exhaustive tests too
 	$(BIN)/pytest tests
 
 benchmark: setup ## Measure a deployment
-	$(BIN)/python tests/benchmarks/deploy
+	$(BIN)/python -m tests.benchmarks.deploy
 
 requirements: $(BIN)/uv ## Pin the dependencies anew
 	for set in run local_aws test; do \

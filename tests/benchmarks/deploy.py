@@ -1,8 +1,7 @@
-#!/usr/bin/env python
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure site.yml on an empty local AWS: make benchmark, or tests/benchmarks/deploy [--scale 0 0.1].
+"""Measure site.yml on an empty local AWS: make benchmark, or python -m tests.benchmarks.deploy [--scale 0 0.1].
 
 For each scale of the modelled AWS creation times (0: none, 1: as slow as AWS) it prints the wall time of a first and of a second run,
 the number of tasks, the API calls by read and write, and the ratio of the first run's wall time to the longest chain of modelled waits.
@@ -20,11 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from local_aws.latency import Latency
+from local_aws.settings import Settings
 
-from local_aws.latency import Latency  # noqa: E402
-from local_aws.settings import Settings  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 # What must happen one after the other on AWS: the database, then the task that prepares it, then the service's tasks.
 LONGEST_CHAIN = ("rds_create", "task_start", "ecs_service_create", "task_start")

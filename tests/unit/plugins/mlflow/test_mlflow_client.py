@@ -17,6 +17,8 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_errors imp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.certificates import Authority
+
 from .conftest import Reply, json_reply
 
 GOOD = json_reply({"ok": 1})
@@ -237,35 +239,17 @@ def test_bad_options_are_refused(connection, options, reason):
         make(connection, **options)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A self-signed certificate for 127.0.0.1, made anew."""
-    import shutil
-    import subprocess
-
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl command to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(folder / "private"), "-out", str(folder / "public.pem")]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files],
-        check=True,
-        capture_output=True,
-    )
-    return folder
-
-
-def test_tls_is_checked_against_the_given_certificates(connection, http, certificate):
+def test_tls_is_checked_against_the_given_certificates(connection, http, tmp_path):
+    authority = Authority(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "public.pem", certificate / "private")
+    context.load_cert_chain(*authority.issue("127.0.0.1"))
     http.server.socket = context.wrap_socket(http.server.socket, server_side=True)
     http.behave = lambda request: GOOD
     https = http.url.replace("http://", "https://")
     with pytest.raises(MlflowError, match="no TLS connection") as caught:
         make(connection, tracking_uri=https).call("GET", "x")
     assert caught.value.kind == "tls"
-    assert make(connection, tracking_uri=https, ca_path=str(certificate / "public.pem")).call("GET", "x") == {"ok": 1}
+    assert make(connection, tracking_uri=https, ca_path=str(authority.path)).call("GET", "x") == {"ok": 1}
     assert make(connection, tracking_uri=https, validate_certs=False).call("GET", "x") == {"ok": 1}
 
 
