@@ -5,10 +5,14 @@
 
 moto lets it be written and tagged, and wraps its errors in a client's words.
 https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html
+
+And in which moving AWSCURRENT changes what GetSecretValue answers; moto goes on answering the earlier version.
+https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecretVersionStage.html
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +31,7 @@ GUARDED = {
     "put_secret_value": "secret_id",
     "update_secret": "secret_id",
     "rotate_secret": "secret_id",
+    "update_secret_version_stage": "secret_id",
     "put_resource_policy": "secret_id",
     "tag_resource": "arn",
     "untag_resource": "arn",
@@ -34,12 +39,28 @@ GUARDED = {
 
 
 def apply(_runtime: Runtime) -> None:
+    _current_moves()
     for name, parameter in GUARDED.items():
         _guard(name, parameter, lambda *_arguments: MARKED)
     _guard("create_secret", "name", lambda *_arguments: SCHEDULED)
     _guard(
         "delete_secret", "secret_id", lambda arguments: None if arguments["force_delete_without_recovery"] else MARKED
     )
+
+
+def _current_moves() -> None:
+    plain = SecretsManagerBackend.update_secret_version_stage
+    signature = inspect.signature(plain)
+
+    @functools.wraps(plain)
+    def moved(self: Any, *arguments: Any, **more: Any) -> Any:
+        given = signature.bind(self, *arguments, **more).arguments
+        answer = plain(self, *arguments, **more)
+        if given["version_stage"] == "AWSCURRENT" and given.get("move_to_version_id"):
+            self.secrets[given["secret_id"]].set_default_version_id(given["move_to_version_id"])
+        return answer
+
+    replace(SecretsManagerBackend, "update_secret_version_stage", moved)
 
 
 def _guard(name: str, parameter: str, refusal: Callable[[dict[str, Any]], str | None]) -> None:
