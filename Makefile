@@ -5,6 +5,8 @@ INVENTORY := inventories/$(ENV)
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+# Test processes at a time; a file of tests is never split.
+JOBS ?= 2
 UV := $(BIN)/uv
 PLAYBOOK := $(BIN)/ansible-playbook -i $(INVENTORY) $(EXTRA)
 LOCAL_AWS := $(BIN)/python -m local_aws
@@ -71,15 +73,15 @@ sanity: $(VENV)/.test ## Run ansible-test sanity
 	tests/sanity/run $(BIN)
 
 unit: $(VENV)/.test ## Run the unit tests, with branch coverage of plugins/
-	$(BIN)/pytest tests/unit --cov=plugins --cov-report=term-missing:skip-covered --cov-fail-under=95
+	$(BIN)/pytest tests/unit -n $(JOBS) --cov=plugins --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 integration: $(VENV)/.test ## Run the tests on real servers
-	$(BIN)/pytest tests/integration -m "not long"
+	$(BIN)/pytest tests/integration -m "not long" -n $(JOBS) --dist loadfile
 
 test: lint sanity unit integration ## Run every test but the exhaustive ones
 
 test-long: $(VENV)/.test ## Run the exhaustive tests too
-	$(BIN)/pytest tests
+	$(BIN)/pytest tests -n $(JOBS) --dist loadfile
 
 benchmark: setup ## Measure a deployment
 	$(BIN)/python -m tests.benchmarks.deploy
