@@ -124,14 +124,6 @@ options:
     description: With O(state=absent), seconds until all is gone.
     type: int
     default: 600
-  tags:
-    description: All tags of the load balancer, its listeners and the target group.
-    type: dict
-    default: {}
-  owner_tags:
-    description: Tags that a load balancer or target group that exists must carry for the module to touch it.
-    type: dict
-    required: true
 attributes:
   check_mode:
     description: Predicts exactly what a run would change.
@@ -143,6 +135,7 @@ attributes:
     description: Writes nothing when all is as asked for.
     support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.owned
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3

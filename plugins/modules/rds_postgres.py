@@ -115,14 +115,6 @@ options:
     description: Seconds to wait for the instance to be gone, or to leave a status in which RDS takes no change.
     type: int
     default: 1800
-  tags:
-    description: All tags of the three resources.
-    type: dict
-    default: {}
-  owner_tags:
-    description: Tags that a resource that exists must carry for the module to touch it.
-    type: dict
-    required: true
 attributes:
   check_mode:
     description: Predicts what a run would change; what only follows from AWS's own defaults is not known.
@@ -134,6 +126,7 @@ attributes:
     description: Writes nothing when the database is as asked for.
     support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.owned
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3

@@ -28,14 +28,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  tags:
-    description: All tags of the bucket.
-    type: dict
-    default: {}
-  owner_tags:
-    description: Tags that a bucket that exists must carry for the module to touch it.
-    type: dict
-    required: true
 attributes:
   check_mode:
     description: Predicts exactly what a run would change.
@@ -47,6 +39,7 @@ attributes:
     description: Writes nothing when the bucket is as asked for.
     support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.owned
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3

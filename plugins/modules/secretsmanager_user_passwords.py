@@ -55,14 +55,6 @@ options:
     description: Days for which a deleted secret can be recovered, 7 to 30, or 0 to delete it at once and for good.
     type: int
     default: 30
-  tags:
-    description: All tags of the secrets.
-    type: dict
-    default: {}
-  owner_tags:
-    description: Tags that a secret that exists must carry for the module to touch it.
-    type: dict
-    required: true
 attributes:
   check_mode:
     description: Predicts what a run would change. Passwords that a run would generate are made up and stored nowhere.
@@ -74,6 +66,7 @@ attributes:
     description: With the exception of O(rotate), which makes a new password in each run.
     support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.owned
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
