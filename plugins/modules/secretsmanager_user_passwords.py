@@ -161,8 +161,7 @@ class UserSecret:
 
     @property
     def state(self) -> str:
-        if self.arn is None:
-            return "absent"
+        """Of a secret that exists."""
         if self.deleted:
             return "scheduled for deletion"
         if self.pending:
@@ -191,11 +190,9 @@ class UserSecret:
 
     def promote(self) -> None:
         """The pending version becomes the current one, and is pending no more."""
+        # The first version of a secret is the current one from the start.
         if self.current != self.pending:
-            moved = {"MoveToVersionId": self.pending}
-            if self.current:
-                moved["RemoveFromVersionId"] = self.current
-            self._label(user_secrets.CURRENT, **moved)
+            self._label(user_secrets.CURRENT, MoveToVersionId=self.pending, RemoveFromVersionId=self.current)
         self._label(user_secrets.PENDING, RemoveFromVersionId=self.pending)
 
     def _label(self, label: str, **versions: t.Any) -> None:

@@ -148,6 +148,23 @@ def test_absent_and_back(client: t.Any, keep: t.Callable) -> None:
     assert keep(["ada"], state="absent", recovery_window_days=0)["diff"]["after"] == {PREFIX + "ada": "absent"}
 
 
+def test_tags_are_kept_as_given(client: t.Any, keep: t.Callable) -> None:
+    keep(["ada"], tags={**OWNER, "team": "a"})
+    assert keep(["ada"], check=True)["diff"] == keep(["ada"])["diff"] and not keep(["ada"])["changed"]
+    tags = {one["Key"]: one["Value"] for one in client.describe_secret(SecretId=PREFIX + "ada")["Tags"]}
+    assert tags == {"owner": "us", "cost": "12"}
+
+
+def test_what_was_never_finished_can_be_removed(client: t.Any, keep: t.Callable) -> None:
+    keep(["ada"])
+    client.create_secret(Name=PREFIX + "bob", Tags=[{"Key": "owner", "Value": "us"}])
+    gone = keep(["ada", "bob"], state="absent")
+    assert gone["diff"]["before"] == {
+        PREFIX + "ada": "with a pending password",
+        PREFIX + "bob": "without a password",
+    }
+
+
 def test_hundreds_of_users(client: t.Any, keep: t.Callable) -> None:
     users = [f"user-{number}" for number in range(130)]
     made = keep(users)
