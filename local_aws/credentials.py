@@ -22,6 +22,7 @@ class Credentials:
 
     def __init__(self) -> None:
         self._roles: dict[str, str] = {}
+        self._access_keys: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def issue(self, role_arn: str) -> str:
@@ -38,11 +39,18 @@ class Credentials:
             return None
         expiration = datetime.datetime.now(datetime.timezone.utc) + LIFETIME
         # Access keys of temporary credentials begin with ASIA; the recorder tells tasks from operators by it.
+        access_key = "ASIA" + secrets.token_hex(8).upper()
+        with self._lock:
+            self._access_keys[access_key] = role
         document = {
             "RoleArn": role,
-            "AccessKeyId": "ASIA" + secrets.token_hex(8).upper(),
+            "AccessKeyId": access_key,
             "SecretAccessKey": secrets.token_urlsafe(30),
             "Token": secrets.token_urlsafe(60),
             "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         return json.dumps(document).encode()
+
+    def role_of(self, access_key: str) -> str | None:
+        """The ARN of the role that an access key was given for, None if it is not a task's."""
+        return self._access_keys.get(access_key)

@@ -21,29 +21,31 @@ def matches(pattern: str, value: str, ignore_case: bool = False) -> bool:
     return re.fullmatch("".join(parts), value, re.IGNORECASE | re.DOTALL if ignore_case else re.DOTALL) is not None
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """What a policy gives as one value or as a list of them."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
 
 
-def _covers(statement: dict[str, Any], action: str, resource: str) -> bool:
+def covers(statement: dict[str, Any], action: str, resource: str) -> bool:
+    """Whether a statement is about `action` on the ARN `resource`, whoever asks."""
     if "NotAction" in statement:
-        if any(matches(pattern, action, True) for pattern in _listed(statement["NotAction"])):
+        if any(matches(pattern, action, True) for pattern in listed(statement["NotAction"])):
             return False
-    elif not any(matches(pattern, action, True) for pattern in _listed(statement.get("Action"))):
+    elif not any(matches(pattern, action, True) for pattern in listed(statement.get("Action"))):
         return False
     if "NotResource" in statement:
-        return not any(matches(pattern, resource) for pattern in _listed(statement["NotResource"]))
-    return any(matches(pattern, resource) for pattern in _listed(statement.get("Resource")))
+        return not any(matches(pattern, resource) for pattern in listed(statement["NotResource"]))
+    return any(matches(pattern, resource) for pattern in listed(statement.get("Resource")))
 
 
 def allowed(policies: Iterable[str], action: str, resource: str) -> bool:
     """Whether these policy documents (JSON text) allow `action` on the ARN `resource`."""
     allow = False
     for policy in policies:
-        for statement in _listed(json.loads(policy).get("Statement")):
-            if not _covers(statement, action, resource):
+        for statement in listed(json.loads(policy).get("Statement")):
+            if not covers(statement, action, resource):
                 continue
             if statement.get("Effect") == "Deny":
                 return False
@@ -53,9 +55,9 @@ def allowed(policies: Iterable[str], action: str, resource: str) -> bool:
 
 def trusts_ecs_tasks(trust_policy: str) -> bool:
     """Whether a role's trust policy lets ecs-tasks.amazonaws.com assume it."""
-    for statement in _listed(json.loads(trust_policy).get("Statement")):
+    for statement in listed(json.loads(trust_policy).get("Statement")):
         principal = statement.get("Principal")
-        services = _listed(principal.get("Service")) if isinstance(principal, dict) else _listed(principal)
+        services = listed(principal.get("Service")) if isinstance(principal, dict) else listed(principal)
         if statement.get("Effect") == "Allow" and ("ecs-tasks.amazonaws.com" in services or "*" in services):
             return True
     return False

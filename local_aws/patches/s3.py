@@ -1,63 +1,50 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""moto's S3, whose bucket policies mind their conditions and whose listings mind delete markers.
+"""moto's S3, whose bucket policies mind who asks for what, and whose listings mind delete markers.
 
-moto ignores Condition, so that a policy which demands TLS denies everything. Here what is understood is judged, and a
-policy with a condition that is not understood is refused.
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
+moto ignores Condition and most principals, names permissions after HTTP methods, and asks the policy about some
+requests only. Here bucket_policies judges every request, and a policy that it cannot judge is refused.
 """
 
 from __future__ import annotations
 
-import json
 import re
+import urllib.parse
 from typing import Any
 
-from moto.iam.access_control import IAMPolicy
+import flask
+from moto.iam.access_control import PermissionResult
 from moto.s3 import models, responses
-from moto.s3.exceptions import InvalidBucketName, S3ClientError
+from moto.s3.exceptions import InvalidBucketName, S3AccessDeniedError, S3ClientError
 
+from .. import bucket_policies, requests
+from ..bucket_policies import Caller
+from ..ecs_permissions import Role
 from ..runtime import Runtime
 from . import replace
-
-# Requests never leave this machine, which counts as the newest TLS.
-FACTS = {"aws:securetransport": "true", "s3:tlsversion": "1.3"}
-OPERATORS = {
-    "bool": lambda fact, wanted: fact == wanted.lower(),
-    "numericlessthan": lambda fact, wanted: float(fact) < float(wanted),
-    "numericgreaterthanequals": lambda fact, wanted: float(fact) >= float(wanted),
-}
-
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 BUCKET_NAME = re.compile(
     r"(?!xn--|sthree-|amzn-s3-demo-)(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 )
 DENIED = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+RESULTS = {
+    bucket_policies.ALLOW: PermissionResult.PERMITTED,
+    bucket_policies.DENY: PermissionResult.DENIED,
+    bucket_policies.NEITHER: PermissionResult.NEUTRAL,
+}
+# The root user can do these whatever the policy says (PutBucketPolicy, GetBucketPolicy, DeleteBucketPolicy).
+ROOT_ALWAYS = ("PutBucketPolicy", "GetBucketPolicy", "DeleteBucketPolicy")
 
 
-class NotUnderstood(S3ClientError):
-    code = 400
-
-    def __init__(self, condition: str) -> None:
-        super().__init__("MalformedPolicy", f"The local AWS cannot judge the policy condition {condition}.")
+class MalformedPolicy(S3ClientError):
+    def __init__(self, message: str) -> None:
+        super().__init__("MalformedPolicy", message)
 
 
-def apply(_runtime: Runtime) -> None:
-    plain_put, plain_permission = models.S3Backend.put_bucket_policy, models.FakeBucket.get_permission
-
-    def put(self: Any, bucket_name: str, policy: bytes) -> Any:
-        for statement in statements(policy):
-            holds(statement)
-        return plain_put(self, bucket_name, policy)
-
-    def permission(self: Any, action: str, resource: str) -> Any:
-        if self.policy is None:
-            return plain_permission(self, action, resource)
-        met = {**json.loads(self.policy), "Statement": [one for one in statements(self.policy) if holds(one)]}
-        return IAMPolicy(json.dumps(met)).is_action_permitted(action, resource)
-
+def apply(runtime: Runtime) -> None:
+    _patch_policies(runtime)
     plain_list = models.S3Backend.list_objects
 
     def list_objects(self: Any, bucket: Any, prefix: Any, delimiter: Any, marker: Any, max_keys: Any) -> Any:
@@ -68,14 +55,6 @@ def apply(_runtime: Runtime) -> None:
             prefixes = [one for one in prefixes if any(name.startswith(one) for name in living)]
         return keys, prefixes, truncated, following
 
-    plain_key = responses.S3Response._key_response
-
-    def key_response(self: Any, request: Any, full_url: str) -> Any:
-        status, headers, body = plain_key(self, request, full_url)
-        # moto says no more than 403 where a policy denies.
-        return status, headers, body or (DENIED if status == 403 else body)
-
-    replace(responses.S3Response, "_key_response", key_response, ("self", "request", "full_url"))
     plain_create = models.S3Backend.create_bucket
 
     def create_bucket(self: Any, bucket_name: str, *arguments: Any, **more: Any) -> Any:
@@ -88,23 +67,79 @@ def apply(_runtime: Runtime) -> None:
     )
     parameters = ("self", "bucket", "prefix", "delimiter", "marker", "max_keys")
     replace(models.S3Backend, "list_objects", list_objects, parameters)
+
+
+def _patch_policies(runtime: Runtime) -> None:
+    account = runtime.settings.account_id
+    root = f"arn:aws:iam::{account}:root"
+
+    def asks(request: Any) -> tuple[requests.Operation, Caller]:
+        headers, query = requests.headers_of(request.environ), request.environ.get("QUERY_STRING", "")
+        scope = requests.scope(headers, query)
+        operation = requests.identify(request.method, request.environ["PATH_INFO"], query, headers, b"")
+        if scope is None:
+            return operation, Caller(account, None)
+        role = runtime.credentials.role_of(scope.access_key)
+        # Credentials that are not a task's can be any; they count as the owner's.
+        return operation, Caller(account, role or root)
+
+    def refuse_denied(self: Any, request: Any) -> None:
+        operation, caller = asks(request)
+        # DeleteObjects answers object by object.
+        if operation.action == "DeleteObjects" or (operation.action in ROOT_ALWAYS and caller.arn == root):
+            return
+        wanted = [(bucket_policies.permission(operation.action, request.args.get("versionId", "")), operation.resource)]
+        source = request.headers.get("x-amz-copy-source")
+        if source:
+            path, _unused, version = urllib.parse.unquote(source).lstrip("/").partition("?versionId=")
+            wanted.append((bucket_policies.permission("GetObject", version), path))
+        for action, path in wanted:
+            bucket = self.backend.buckets.get(path.partition("/")[0])
+            if bucket is None or bucket.policy is None:
+                continue
+            resource = f"arn:{bucket.partition}:s3:::{path}"
+            if bucket_policies.verdict(bucket.policy, caller, action, resource) == bucket_policies.DENY:
+                raise S3AccessDeniedError()
+
+    def permission(self: Any, action: str, resource: str) -> Any:
+        if self.policy is None:
+            return PermissionResult.NEUTRAL
+        operation, caller = asks(flask.request)
+        if operation.action != "DeleteObjects":
+            action = bucket_policies.permission(operation.action, flask.request.args.get("versionId", ""))
+        return RESULTS[bucket_policies.verdict(self.policy, caller, action, resource)]
+
+    plain_put = models.S3Backend.put_bucket_policy
+
+    def put(self: Any, bucket_name: str, policy: bytes) -> Any:
+        try:
+            bucket_policies.check(policy)
+            _refuse_missing_roles(account, policy)
+        except bucket_policies.NotUnderstood as error:
+            raise MalformedPolicy(f"The local AWS cannot judge the policy's {error}.") from None
+        except ValueError:
+            raise MalformedPolicy("Policies must be valid JSON and the first byte must be '{'") from None
+        return plain_put(self, bucket_name, policy)
+
+    plain_key, plain_bucket = responses.S3Response._key_response, responses.S3Response._bucket_response
+
+    def key_response(self: Any, request: Any, full_url: str) -> Any:
+        refuse_denied(self, request)
+        status, headers, body = plain_key(self, request, full_url)
+        # moto says no more than 403 where it denies.
+        return status, headers, body or (DENIED if status == 403 else body)
+
+    def bucket_response(self: Any, request: Any, full_url: str) -> Any:
+        refuse_denied(self, request)
+        return plain_bucket(self, request, full_url)
+
+    replace(responses.S3Response, "_key_response", key_response, ("self", "request", "full_url"))
+    replace(responses.S3Response, "_bucket_response", bucket_response, ("self", "request", "full_url"))
     replace(models.S3Backend, "put_bucket_policy", put, ("self", "bucket_name", "policy"))
     replace(models.FakeBucket, "get_permission", permission, ("self", "action", "resource"))
 
 
-def statements(policy: bytes | str) -> list[dict[str, Any]]:
-    found = json.loads(policy).get("Statement", [])
-    return found if isinstance(found, list) else [found]
-
-
-def holds(statement: dict[str, Any]) -> bool:
-    """Whether every condition of a statement is met; NotUnderstood for one that cannot be judged."""
-    results = []
-    for operator, keys in statement.get("Condition", {}).items():
-        for key, values in keys.items():
-            fact, judge = FACTS.get(key.lower()), OPERATORS.get(operator.lower())
-            if fact is None or judge is None:
-                raise NotUnderstood(f"{operator} {key}")
-            wanted = values if isinstance(values, list) else [values]
-            results.append(any(judge(fact, str(one)) for one in wanted))
-    return all(results)
+def _refuse_missing_roles(account: str, policy: bytes) -> None:
+    for role in bucket_policies.roles(policy):
+        if Role.find(account, role) is None:
+            raise MalformedPolicy("Invalid principal in policy")

@@ -116,7 +116,8 @@ def task_failure(task: dict) -> str | None:
     if not parts and task.get("stopCode") != "TaskFailedToStart":
         return None
     reason = task.get("stoppedReason") or task.get("stopCode") or "stopped without a reason"
-    return "; ".join([reason, *parts])
+    # A container that could not be started often has the task's own reason.
+    return "; ".join([reason, *(part for part in parts if not part.endswith(f": {reason}"))])
 
 
 def log_streams(task_definition: dict, task_id: str) -> list[tuple[str, str]]:

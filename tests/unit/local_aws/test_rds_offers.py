@@ -7,7 +7,6 @@ import pytest
 
 from local_aws import rds_offers
 from local_aws.database import identifier, literal
-from local_aws.patches import s3
 
 
 @pytest.mark.parametrize(
@@ -35,26 +34,3 @@ def test_what_is_asked_for_is_what_is_offered():
 def test_sql_quoting():
     assert literal("it's") == "'it''s'"
     assert identifier('a"b') == '"a""b"'
-
-
-def statement(**condition):
-    return {"Effect": "Deny", "Action": "s3:*", "Resource": "*", "Principal": "*", "Condition": condition}
-
-
-@pytest.mark.parametrize(
-    ("condition", "met"),
-    [
-        ({}, True),
-        ({"Bool": {"aws:SecureTransport": "false"}}, False),
-        ({"Bool": {"aws:SecureTransport": ["true", "false"]}}, True),
-        ({"NumericLessThan": {"s3:TlsVersion": "1.2"}}, False),
-        ({"NumericLessThan": {"s3:TlsVersion": 1.4}}, True),
-    ],
-)
-def test_policy_conditions_are_judged(condition, met):
-    assert s3.holds(statement(**condition)) is met
-
-
-def test_a_policy_condition_that_is_not_understood_is_refused():
-    with pytest.raises(s3.NotUnderstood, match="IpAddress aws:SourceIp"):
-        s3.holds(statement(IpAddress={"aws:SourceIp": "10.0.0.0/8"}))

@@ -180,6 +180,15 @@ def test_only_a_deployment_that_was_given_up_needs_a_push():
             },
             "EssentialContainerExited; container c: OutOfMemoryError",
         ),
+        (
+            {
+                "lastStatus": "STOPPED",
+                "stopCode": "TaskFailedToStart",
+                "stoppedReason": "CannotPullContainerError: not found",
+                "containers": [{"name": "c", "reason": "CannotPullContainerError: not found"}],
+            },
+            "CannotPullContainerError: not found",
+        ),
     ],
 )
 def test_task_failure(task, words):
