@@ -19,7 +19,7 @@ endif
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deploy status logs password destroy local-aws-up local-aws-down lint sanity unit integration test test-long \
+.PHONY: help setup deploy status logs users verify password destroy local-aws-up local-aws-down lint sanity unit integration test test-long \
 	benchmark requirements constraints clean
 
 help: ## Show the commands
@@ -58,6 +58,12 @@ status: setup ## Tell how the deployment is
 logs: setup ## Show what the tasks logged in the last ten minutes
 	@$(PLAYBOOK) playbooks/logs.yml
 
+users: setup ## Apply the users, groups and grants of the inventory
+	@$(PLAYBOOK) playbooks/users.yml
+
+verify: setup ## Prove that the deployment works
+	@$(PLAYBOOK) playbooks/verify.yml
+
 password: setup ## Show the admin's password (elsewhere than local: NAME=<deployment name>)
 	@$(LOCAL_CREDENTIALS) $(BIN)/python scripts/admin_password.py deployments/$(NAME)/outputs.json
 
@@ -93,6 +99,7 @@ requirements: $(BIN)/uv ## Pin the dependencies anew
 
 constraints: $(BIN)/uv ## Pin MLflow's dependencies anew, version by version
 	$(BIN)/python roles/ecs_mlflow/files/constraints/generate
+	$(BIN)/python roles/ecs_mlflow/files/constraints/generate --into tests/integration/constraints
 
 clean: ## Remove what the tests and the set-up left (not a running local AWS)
 	rm -rf .cache .pytest_cache .hypothesis build tests/output $(VENV)

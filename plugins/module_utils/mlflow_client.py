@@ -14,6 +14,7 @@ import os
 import random
 import socket
 import ssl
+import threading
 import time
 import typing as t
 import urllib.error
@@ -24,6 +25,8 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_errors imp
 
 AGENT = "mlops.mlflow_aws"
 API = "/api/2.0/mlflow/"
+# Grants and roles, from MLflow 3.13 on.
+API_3 = "/api/3.0/mlflow/"
 LARGEST_JSON = 32 * 1024 * 1024
 # Bytes per second that an answer must reach once it has taken longer than the timeout.
 SLOWEST = 10000
@@ -85,6 +88,9 @@ class Client:
         self.retry_timeout = params["retry_timeout"]
         self.login = Login(params["username"], params["password"])
         self.until: float | None = None
+        # Requests sent so far; several threads may share a client.
+        self.requests = 0
+        self._counting = threading.Lock()
         self._context: ssl.SSLContext | None = None
         self._secrets: set[str] = set()
         self.keep_secret(self.login.username, self.login.password)
@@ -104,16 +110,17 @@ class Client:
         body: t.Any = None,
         login: Login | None = None,
         repeatable: bool | None = None,
+        api: str = API,
     ) -> dict[str, t.Any]:
         """The JSON object that API call `path` (such as "users/get") answers; anything else raises MlflowError.
 
         `repeatable`: doing it twice does no more than doing it once; default: GET is, everything else is not.
         """
-        answer = self.send(method, API + path, query, body, login=login or self.login, repeatable=repeatable)
+        answer = self.send(method, api + path, query, body, login=login or self.login, repeatable=repeatable)
         parsed = answer.json()
         if answer.status == 200 and isinstance(parsed, dict):
             return parsed
-        raise self.error(answer, method, API + path)
+        raise self.error(answer, method, api + path)
 
     def send(
         self,
@@ -171,6 +178,8 @@ class Client:
     def _once(
         self, method: str, url: str, data: bytes | None, headers: dict[str, str], login: Login | None, largest: int
     ) -> Answer | MlflowError:
+        with self._counting:
+            self.requests += 1
         try:
             try:
                 response = urls.Request().open(

@@ -15,6 +15,14 @@ SHORTEST_PASSWORD = 12
 # Artifacts and other native FastAPI routes read the Authorization header as ASCII (3.17.2:
 # _authenticate_fastapi_request).
 ASCII_LOGIN = (3, 0)
+# Roles, and grants in the place of permissions of single resources (mlflow/server/auth/routes.py).
+GRANTS = (3, 13)
+# GET users/list (routes.py).
+LISTS_USERS = (3, 10)
+# mlflow/server/auth/permissions.py.
+HAS_USE, HAS_DENY = (3, 9), (3, 17)
+# DELETE experiments/delete-experiment-tag (mlflow/server/handlers.py).
+DELETES_EXPERIMENT_TAGS = (3, 2)
 # What basic_auth.ini gave the user "admin" before 3.17.
 PUBLISHED_PASSWORDS = ("password", "password1234")
 
@@ -31,6 +39,13 @@ def checks_host(version: str | None) -> bool | None:
     """Whether servers of this version check the Host header; None if the version is not known."""
     parsed = parse(version)
     return None if parsed is None else parsed >= HOST_CHECK
+
+
+def permissions(version: str) -> tuple[str, ...]:
+    """What a server of this version takes as the permission of a user on a resource, weakest first."""
+    parsed = parse(version) or GRANTS
+    names = ["NO_PERMISSIONS"] if parsed < GRANTS else ["DENY"] if parsed >= HAS_DENY else []
+    return tuple([*names, "READ", *(["USE"] if parsed >= HAS_USE else []), "EDIT", "MANAGE"])
 
 
 def password_problem(password: str, version: str | None) -> str | None:

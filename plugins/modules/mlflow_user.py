@@ -153,7 +153,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
     mlflow_address,
     mlflow_client,
-    mlflow_errors,
+    mlflow_module,
     mlflow_users,
     mlflow_users_api,
     mlflow_versions,
@@ -212,7 +212,7 @@ def judge_password(module: AnsibleModule, client: mlflow_client.Client, name: st
         module.warn(f"user {name!r}: {limit}")
 
 
-def run(module: AnsibleModule, done: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+def run(module: AnsibleModule, done: mlflow_module.Done) -> dict[str, t.Any]:
     """Plan and apply; `done` receives each change as soon as it is made."""
     params = module.params
     name, password = params["name"], params["user_password"]
@@ -257,14 +257,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    done: list[dict[str, t.Any]] = []
-    try:
-        result = run(module, done)
-    except ValueError as error:
-        module.fail_json(msg=str(error), changes=done, changed=bool(done))
-    except mlflow_errors.MlflowError as error:
-        module.fail_json(msg=mlflow_errors.explain(error), status=error.status, changes=done, changed=bool(done))
-    module.exit_json(**result)
+    mlflow_module.finish(module, run)
 
 
 if __name__ == "__main__":

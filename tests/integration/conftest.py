@@ -18,7 +18,8 @@ import pytest
 from tests.integration.postgres import Postgres
 
 ROOT = Path(__file__).resolve().parents[2]
-CONSTRAINTS = ROOT / "roles" / "ecs_mlflow" / "files" / "constraints"
+# Versions that can be deployed, and others that the modules work with.
+CONSTRAINTS = (ROOT / "roles/ecs_mlflow/files/constraints", Path(__file__).parent / "constraints")
 CACHE = ROOT / ".cache"
 
 
@@ -34,7 +35,7 @@ def build_mlflow_environment(version: str) -> Path:
 
     Returns its folder; the interpreter is `bin/python` in it.
     """
-    requirements = CONSTRAINTS / f"{version}.txt"
+    requirements = next(path for folder in CONSTRAINTS if (path := folder / f"{version}.txt").exists())
     stamp = hashlib.sha256(requirements.read_bytes()).hexdigest()
     folder = CACHE / "mlflow" / version
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -20,18 +20,27 @@ import boto3
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_client
 
 from tests.integration.postgres import Postgres, free_port
 
-VERSIONS = ("2.18.0", "3.17.2")
+VERSIONS = (
+    "2.18.0",
+    pytest.param("3.12.0", marks=pytest.mark.long),
+    pytest.param("3.13.0", marks=pytest.mark.long),
+    "3.17.2",
+)
 # ASCII only: MLflow 3 refuses any other on the paths of artifacts (test_mlflow_user.py shows it).
 ADMIN_PASSWORD = "the-admin-%@:/#-has-this"
+# Short, so that a replaced password is soon refused; servers before 3.12 take no notice.
+CACHE_SECONDS = 2
 AUTH_INI = """[mlflow]
 default_permission = NO_PERMISSIONS
 database_uri = {uri}
 admin_username = admin
 admin_password = {password}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = {cache}
 """
 # 2.18 cannot start on an empty database with more than one process; with one it may, but slowly.
 PREPARE = (
@@ -124,7 +133,8 @@ def server(
     s3.create_bucket(Bucket=bucket)
     python = mlflow_env(version) / "bin" / "python"
     ini = folder / "auth.ini"
-    ini.write_text(AUTH_INI.format(uri=uris[1], password=ADMIN_PASSWORD.replace("%", "%%")), encoding="utf-8")
+    settings = AUTH_INI.format(uri=uris[1], password=ADMIN_PASSWORD.replace("%", "%%"), cache=CACHE_SECONDS)
+    ini.write_text(settings, encoding="utf-8")
     environment = os.environ | {
         "PATH": f"{python.parent}:{os.environ['PATH']}",
         "PYTHONUTF8": "1",
@@ -164,5 +174,30 @@ def run_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
             secret = options.get(option)
             assert not secret or (secret not in printed and json.dumps(secret)[1:-1] not in printed)
         return json.loads(printed)
+
+    return run
+
+
+@pytest.fixture
+def client(server: Server) -> mlflow_client.Client:
+    return mlflow_client.Client(server.connection | {"validate_certs": True, "timeout": 30, "retry_timeout": 5})
+
+
+@pytest.fixture
+def quartet(run_module: t.Callable[..., dict], server: Server) -> t.Callable[..., dict]:
+    """quartet(module, {options}): check, run, check, run. What is predicted is done, and then nothing is left to do."""
+
+    def run(module: t.Any, options: dict) -> dict:
+        options = server.connection | options
+        predicted, twice = (run_module(module, options, check=True) for _time in range(2))
+        assert predicted == twice, "check mode has changed something"
+        done = run_module(module, options)
+        assert "failed" not in done, done["msg"]
+        assert predicted["changed"] and done["changed"]
+        assert predicted["changes"] == done["changes"] and predicted["diff"] == done["diff"]
+        for check in (True, False):
+            again = run_module(module, options, check=check)
+            assert not again["changed"] and again["changes"] == []
+        return done
 
     return run
