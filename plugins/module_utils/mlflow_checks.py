@@ -10,20 +10,29 @@ import typing as t
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_errors, mlflow_versions
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_client import Answer
 
-PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+PASSED, WARNED, FAILED, SKIPPED = "passed", "warned", "failed", "skipped"
 
 # In the order in which they run.
 READ_CHECKS = (
     "liveness",
+    "tls",
+    "http_redirect",
     "auth_required",
     "wrong_password_refused",
     "default_passwords_refused",
     "admin_login",
     "version",
     "wrong_host_refused",
+    "ui",
     "default_experiment",
 )
-WRITE_CHECKS = ("tracking_write_read", "artifact_round_trip")
+WRITE_CHECKS = (
+    "tracking_write_read",
+    "artifact_round_trip",
+    "artifact_multipart",
+    "stranger_denied",
+    "reader_denied",
+)
 CHECKS = READ_CHECKS + WRITE_CHECKS
 # Added to what was chosen whenever something was written.
 CLEANUP = "cleanup"
@@ -31,10 +40,12 @@ CLEANUP = "cleanup"
 WRONG_HOST = "mlflow-health.invalid"
 AUTH_REMEDY = "start the server with --app-name basic-auth"
 SHIPPED_REMEDY = "change that user's password at once, for example with mlops.mlflow_aws.mlflow_user"
+PREFIX_REMEDY = "check the path prefix at the end of tracking_uri"
+SAME_DATABASE = "check that all tasks use the same database"
 
 
 class Verdict(t.NamedTuple):
-    """message says what was seen; remedy what to do about it, empty unless the check failed."""
+    """message says what was seen; remedy what to do about it, empty unless the check failed or warns."""
 
     status: str
     message: str
@@ -51,41 +62,64 @@ class Result(t.NamedTuple):
     remedy: str
 
 
+class Wrong(Exception):
+    """A check that ends early; holds its verdict."""
+
+    def __init__(self, message: str, remedy: str, status: str = FAILED) -> None:
+        super().__init__(message)
+        self.verdict = Verdict(status, message, remedy)
+
+
+def as_error(answer: Answer) -> mlflow_errors.MlflowError:
+    """An answer that was not hoped for."""
+    kind, code, message = mlflow_errors.describe(answer.status, answer.text, answer.headers.get("location", ""))
+    return mlflow_errors.MlflowError(answer.status, code, message, "", "", kind)
+
+
 def seen(answer: Answer) -> str:
     """An answer in a few words."""
-    _kind, _code, message = mlflow_errors.describe(answer.status, answer.text, answer.headers.get("location", ""))
-    return f"HTTP {answer.status}" if answer.status in (200, 401) else f"HTTP {answer.status}: {message}"
+    if answer.status == 401 or (answer.status == 200 and is_json(answer)):
+        return f"HTTP {answer.status}"
+    return f"HTTP {answer.status}: {as_error(answer).message}"
 
 
-def _unexpected(answer: Answer, wanted: str) -> Verdict:
-    kind, code, message = mlflow_errors.describe(answer.status, answer.text, answer.headers.get("location", ""))
-    error = mlflow_errors.MlflowError(answer.status, code, message, "", "", kind)
-    return Verdict(
-        FAILED,
-        f"{seen(answer)} instead of {wanted}",
-        mlflow_errors.remedy(error) or "check that tracking_uri is MLflow",
-    )
+def is_json(answer: Answer) -> bool:
+    """Whether MLflow's API may have answered this: a proxy's page of status 200 is no API."""
+    return isinstance(answer.json(), dict)
 
 
-def liveness(answer: Answer) -> Verdict:
-    """GET /health."""
+def unexpected(answer: Answer, wanted: str) -> Verdict:
+    remedy = mlflow_errors.remedy(as_error(answer)) or "check that tracking_uri is MLflow"
+    return Verdict(FAILED, f"{wanted} expected, got {seen(answer)}", remedy)
+
+
+def liveness(answer: Answer, with_login: Answer | None = None) -> Verdict:
+    """GET /health, and once more with credentials if they were asked for."""
     if answer.status == 200 and answer.text.strip() == "OK":
         return Verdict(PASSED, "the server is alive")
-    if answer.status == 200:
+    if answer.status == 401 and with_login is not None:
+        # MLflow asks for a password on every path but /health, so this /health is not where MLflow has it.
+        if with_login.status == 404:
+            return Verdict(FAILED, "/health is not at this path (HTTP 404 once the password is given)", PREFIX_REMEDY)
+        what = f"/health asks for a password, as MLflow's never does, and then gives {seen(with_login)}"
+        return Verdict(FAILED, what, f"{PREFIX_REMEDY}, and what else in front of MLflow wants a password")
+    if answer.status == 200 and mlflow_errors.body_kind(answer.text) != "html":
         return Verdict(
             FAILED,
             "/health answers 200 but not OK, so it is not MLflow's",
             "check host, port and prefix of tracking_uri",
         )
-    return _unexpected(answer, "200 OK from /health")
+    if answer.status == 404:
+        return Verdict(FAILED, f"200 OK from /health expected, got {seen(answer)}", PREFIX_REMEDY)
+    return unexpected(answer, "200 OK from /health")
 
 
 def auth_required(answer: Answer) -> Verdict:
     """An API call without credentials."""
-    if answer.status == 200:
+    if answer.status == 200 and is_json(answer):
         return Verdict(FAILED, "authentication is off: the API answers without a password", AUTH_REMEDY)
     if answer.status != 401:
-        return _unexpected(answer, "401")
+        return unexpected(answer, "401")
     if not answer.headers.get("www-authenticate", "").lower().startswith("basic"):
         return Verdict(FAILED, "401 without WWW-Authenticate: Basic, so browsers never ask for a password", AUTH_REMEDY)
     return Verdict(PASSED, "the API refuses requests without a password")
@@ -95,34 +129,40 @@ def wrong_password(answer: Answer) -> Verdict:
     """An API call with a password made up on the spot."""
     if answer.status == 401:
         return Verdict(PASSED, "the API refuses a wrong password")
-    if answer.status == 200:
+    if answer.status == 200 and is_json(answer):
         return Verdict(FAILED, "a wrong password is accepted: passwords are not checked", AUTH_REMEDY)
-    return _unexpected(answer, "401")
+    return unexpected(answer, "401")
 
 
 def shipped_password(username: str, answer: Answer) -> Verdict:
     """An API call with a password that MLflow was shipped with."""
     if answer.status == 401:
         return Verdict(PASSED, "the passwords that MLflow was shipped with are refused")
-    if answer.status == 200:
+    if answer.status == 200 and is_json(answer):
         return Verdict(
             FAILED, f"user {username!r} has a password that MLflow was shipped with and everybody knows", SHIPPED_REMEDY
         )
-    return _unexpected(answer, "401")
+    return unexpected(answer, "401")
 
 
 def admin_login(answer: Answer) -> Verdict:
     """experiments/search with the credentials given; it needs the user store and the database."""
-    if answer.status == 200 and isinstance(answer.json(), dict):
+    if answer.status == 200 and is_json(answer):
         return Verdict(PASSED, "the credentials are accepted and the database answers")
-    return _unexpected(answer, "experiments in JSON")
+    verdict = unexpected(answer, "experiments in JSON")
+    if answer.status == 401:
+        also = ", and that what stands in front passes the Authorization header on"
+        return verdict._replace(remedy=verdict.remedy + also)
+    if answer.status == 404:
+        return verdict._replace(remedy=PREFIX_REMEDY)
+    return verdict
 
 
 def version(answer: Answer, wanted: str | None) -> Verdict:
     """GET /version."""
     found = answer.text.strip()
     if answer.status != 200 or mlflow_versions.parse(found) is None:
-        return _unexpected(answer, "a version from /version")
+        return unexpected(answer, "a version from /version")
     if not wanted:
         return Verdict(PASSED, f"the server is MLflow {found}; no version was asked for")
     if found == wanted:
@@ -158,7 +198,7 @@ def default_experiment(answer: Answer) -> Verdict:
     parsed = answer.json()
     experiment = parsed.get("experiment") if answer.status == 200 and isinstance(parsed, dict) else None
     if not isinstance(experiment, dict):
-        return _unexpected(answer, "experiment 0")
+        return unexpected(answer, "experiment 0")
     name, stage = experiment.get("name"), experiment.get("lifecycle_stage")
     if stage != "active":
         return Verdict(
@@ -174,7 +214,9 @@ def difference(written: dict[str, t.Any], found: dict[str, t.Any]) -> str:
 
 
 def summary(base: str, results: t.Sequence[Result]) -> str:
-    """One line about the failed checks with their remedies."""
+    """One line about the failed checks with their remedies; empty if none failed."""
     failed = [one for one in results if one.status == FAILED]
+    if not failed:
+        return ""
     told = [f"{one.name}: {one.message}" + (f" ({one.remedy})" if one.remedy else "") for one in failed]
     return f"MLflow at {base} fails {len(failed)} of {len(results)} checks: " + "; ".join(told)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 HOST_REFUSED = b"Invalid Host header - possible DNS rebinding attack detected"
+HTML = b"<!doctype html><html><title>Sign in</title></html>"
 BASIC = {"www-authenticate": 'Basic realm="mlflow"'}
 
 
@@ -23,7 +24,15 @@ def answer(status=200, data=b"", **headers):
 
 JUDGED = [
     (mlflow_checks.liveness(answer(200, b"OK")), "passed", "alive"),
-    (mlflow_checks.liveness(answer(200, b"<html>hello")), "failed", "not MLflow's"),
+    (mlflow_checks.liveness(answer(200, b"hello")), "failed", "not MLflow's"),
+    (mlflow_checks.liveness(answer(200, HTML)), "failed", 'titled "Sign in" instead of JSON'),
+    (mlflow_checks.liveness(answer(401), answer(404, HTML)), "failed", "not at this path (HTTP 404"),
+    (mlflow_checks.liveness(answer(401), answer(401)), "failed", "asks for a password"),
+    (mlflow_checks.liveness(answer(401)), "failed", "got HTTP 401"),
+    (mlflow_checks.auth_required(answer(200, HTML)), "failed", "401 expected, got HTTP 200: an HTML page"),
+    (mlflow_checks.wrong_password(answer(200, HTML)), "failed", "401 expected, got HTTP 200: an HTML page"),
+    (mlflow_checks.shipped_password("admin", answer(200, HTML)), "failed", "401 expected, got HTTP 200: an HTML page"),
+    (mlflow_checks.admin_login(answer(404, HTML)), "failed", "got HTTP 404: an HTML page"),
     (
         mlflow_checks.liveness(answer(404, b"<html><title>Nope</title>")),
         "failed",
@@ -36,17 +45,17 @@ JUDGED = [
     (mlflow_checks.auth_required(answer(403, HOST_REFUSED)), "failed", "Invalid Host header"),
     (mlflow_checks.wrong_password(answer(401)), "passed", "wrong password"),
     (mlflow_checks.wrong_password(answer(200, {})), "failed", "accepted"),
-    (mlflow_checks.wrong_password(answer(503, b"busy")), "failed", "HTTP 503: busy instead of 401"),
+    (mlflow_checks.wrong_password(answer(503, b"busy")), "failed", "401 expected, got HTTP 503: busy"),
     (mlflow_checks.shipped_password("admin", answer(401)), "passed", "refused"),
     (mlflow_checks.shipped_password("admin", answer(200, {})), "failed", "user 'admin' has a password"),
     (mlflow_checks.shipped_password("admin", answer(404, b"")), "failed", "HTTP 404"),
     (mlflow_checks.admin_login(answer(200, {"experiments": []})), "passed", "accepted"),
-    (mlflow_checks.admin_login(answer(200, b"<html>login")), "failed", "instead of experiments"),
-    (mlflow_checks.admin_login(answer(401)), "failed", "HTTP 401 instead of experiments"),
+    (mlflow_checks.admin_login(answer(200, b"<html>login")), "failed", "experiments in JSON expected"),
+    (mlflow_checks.admin_login(answer(401)), "failed", "experiments in JSON expected, got HTTP 401"),
     (mlflow_checks.version(answer(200, b"3.17.2"), "3.17.2"), "passed", "MLflow 3.17.2"),
     (mlflow_checks.version(answer(200, b"3.17.2"), None), "passed", "no version was asked for"),
     (mlflow_checks.version(answer(200, b"3.17.2"), "3.17.1"), "failed", "3.17.2, not 3.17.1"),
-    (mlflow_checks.version(answer(200, b"<html>"), "3.17.1"), "failed", "instead of a version"),
+    (mlflow_checks.version(answer(200, b"<html>"), "3.17.1"), "failed", "a version from /version expected"),
     (mlflow_checks.wrong_host(answer(403, HOST_REFUSED), None), "passed", "MLflow refuses"),
     (mlflow_checks.wrong_host(answer(200, {}), "3.17.2"), "failed", "DNS rebinding"),
     (
@@ -73,7 +82,7 @@ JUDGED = [
         "failed",
         "RESOURCE_DOES_NOT_EXIST",
     ),
-    (mlflow_checks.default_experiment(answer(200, [1])), "failed", "instead of experiment 0"),
+    (mlflow_checks.default_experiment(answer(200, [1])), "failed", "experiment 0 expected"),
 ]
 
 
@@ -120,6 +129,10 @@ def test_the_summary_is_one_line_with_every_remedy():
     )
 
 
+def test_nothing_failed():
+    assert mlflow_checks.summary("http://h", [mlflow_checks.Result("ui", "warned", 1.0, "slow", "wait")]) == ""
+
+
 NOW = 10_000_000_000
 MINE = "host-a 100 aaaa"
 
@@ -155,6 +168,22 @@ def test_a_mark_needs_no_quoting(host):
 
 def test_a_run_without_the_mark():
     assert mlflow_traces.tag_of({"data": {}}) == ""
+    assert mlflow_traces.user_of("") is None and mlflow_traces.user_of("host 1 ../../x") is None
+
+
+def test_the_mark_tells_the_user_and_the_user_its_age():
+    nonce = mlflow_traces.nonce(NOW / 1000, "0123456789abcdef")
+    username = mlflow_traces.user_of(mlflow_traces.mark("h", 1, nonce))
+    assert username == "mlflow-health-00989680-0123456789abcdef" and ":" not in username
+    assert not mlflow_traces.is_old_user(username, NOW + mlflow_traces.LONGEST_CHECK)
+    assert mlflow_traces.is_old_user(username, NOW + mlflow_traces.LONGEST_CHECK + 1)
+
+
+@pytest.mark.parametrize(
+    "username", ["mlflow-health", "mlflow-health-", "mlflow-health-ada", "00989680-0123456789abcdef", "admin"]
+)
+def test_users_of_others_are_never_taken_for_its_own(username):
+    assert not mlflow_traces.is_old_user(username, 2**60)
 
 
 @pytest.mark.parametrize(
