@@ -42,6 +42,11 @@ def browser(tmp_path: Path) -> t.Iterator[webdriver.Chrome]:
     session.quit()
 
 
+NO_IMAGE = "public.ecr.aws/docker/library/python:2.7-slim"
+# One worker starts in half the time; a short cache lets a changed password count soon.
+LIVE = {"mlflow_workers": 1, "ecs_mlflow_auth_cache_ttl_seconds": 5}
+
+
 @dataclasses.dataclass
 class Deployment:
     """One inventory on one local AWS."""
@@ -53,10 +58,13 @@ class Deployment:
     # What the first run printed, and the passwords it was given.
     first_output: str = ""
     canaries: tuple[str, ...] = ()
+    # Extra variables of every run.
+    variables: dict[str, t.Any] = dataclasses.field(default_factory=dict)
 
     @property
     def options(self) -> list[str]:
-        return ["-i", f"inventories/{self.inventory}", "-e", f"mlflow_deployments_directory={self.directory}"]
+        variables = {"mlflow_deployments_directory": str(self.directory), **self.variables}
+        return ["-i", f"inventories/{self.inventory}", "-e", json.dumps(variables)]
 
     def command(self, playbook: str, *options: str) -> list[str]:
         return ["ansible-playbook", f"playbooks/{playbook}.yml", *self.options, *options]
@@ -136,6 +144,19 @@ def demo(local_aws_factory: t.Callable, tmp_path_factory: pytest.TempPathFactory
         given.unlink()
         assert run.returncode == 0, run.stdout[-6000:]
         deployment.first_output = run.stdout
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def live(local_aws_factory: t.Callable, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Deployment]:
+    """Two small tasks, for tests that break and mend them. The first run was told an image that nobody has."""
+    with local_aws_factory() as aws:
+        deployment = Deployment(aws, "local", "mlflow-demo", tmp_path_factory.mktemp("deployments"), variables=LIVE)
+        first = deployment.play("site", "-e", f"ecs_mlflow_image={NO_IMAGE}")
+        assert first.returncode != 0, first.stdout[-6000:]
+        deployment.first_output = first.stdout
+        mended = deployment.play("site")
+        assert mended.returncode == 0, mended.stdout[-6000:]
         yield deployment
 
 

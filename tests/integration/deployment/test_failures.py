@@ -1,0 +1,121 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What fails at run time ends in time with its reason; what served before goes on, and the next run recovers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import time
+import urllib.request
+
+import pytest
+
+from tests.integration.aws import local_aws
+from tests.integration.deployment import faults
+from tests.integration.deployment.conftest import LIVE, NO_IMAGE, Deployment
+
+
+def reason(run: subprocess.CompletedProcess[str]) -> str:
+    """What a run failed with."""
+    assert run.returncode != 0, run.stdout[-6000:]
+    return in_one_line(run.stdout)
+
+
+def in_one_line(output: str) -> str:
+    """The error in the output of a run that failed."""
+    return " ".join(output.split("[ERROR]:", 1)[1].split("Origin:", 1)[0].split())
+
+
+def serves(live) -> bool:
+    """Whether MLflow answers the admin, through the load balancer and out of the database."""
+    login = base64.b64encode(":".join(live.admin()).encode()).decode()
+    address = f"{live.outputs()['tracking_uri']}/api/2.0/mlflow/experiments/get?experiment_id=0"
+    request = urllib.request.Request(address, headers={"Authorization": f"Basic {login}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)["experiment"]["name"] == "Default"
+
+
+def recovers(live) -> None:
+    run = live.play("site")
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert serves(live)
+
+
+def test_an_image_that_cannot_be_pulled_is_named_and_the_next_run_recovers(live):
+    """The first run of this deployment; the second made it."""
+    said = in_one_line(live.first_output)
+    assert "CannotPullContainerError" in said and NO_IMAGE in said
+    assert serves(live)
+
+
+@pytest.mark.long
+def test_a_task_that_cannot_start_tells_why_and_leaves_the_service_alone(live):
+    wrong = {"ecs_mlflow_environment": {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "true"}}
+    before = faults.service(live)["taskDefinition"]
+    said = reason(live.play("site", "-e", json.dumps(wrong)))
+    assert "exited with code 78" in said and "MLFLOW_SERVER_ENABLE_JOB_EXECUTION is true: remove it" in said
+    assert faults.service(live)["taskDefinition"] == before and serves(live)
+    recovers(live)
+
+
+@pytest.mark.long
+def test_a_server_that_cannot_start_tells_why_and_the_old_one_goes_on(live):
+    """The databases can be prepared; it is the server that has no such address."""
+    wrong = {"ecs_mlflow_environment": {"LAUNCHER_HOST": "203.0.113.7"}}
+    before = faults.service(live)["taskDefinition"]
+    said = reason(live.play("site", "-e", json.dumps(wrong)))
+    assert re.search(r"circuit breaker|went back to", said) and "203.0.113.7" in said, said
+    faults.await_steady(live, before, 2)
+    assert serves(live)
+    recovers(live)
+
+
+@pytest.mark.long
+def test_a_wrong_database_password_is_told_from_the_log_of_the_tasks(live):
+    """Changed behind the deployment's back, it shows when a task is started anew."""
+    secrets = live.client("secretsmanager")
+    right = secrets.get_secret_value(SecretId=f"{live.name}/database")["SecretString"]
+    wrong = json.dumps({**json.loads(right), "password": "not-the-right-password"})
+    secrets.put_secret_value(SecretId=f"{live.name}/database", SecretString=wrong)
+    try:
+        live.aws.kill_a_task(live.name)
+        started = time.monotonic()
+        said = reason(live.play("site", "-e", "ecs_mlflow_wait_timeout=40"))
+        assert "not steady after 40 s" in said and "refuses the login" in said, said
+        assert "not-the-right-password" not in said
+        assert time.monotonic() - started < 180
+        assert serves(live)
+    finally:
+        secrets.put_secret_value(SecretId=f"{live.name}/database", SecretString=right)
+    recovers(live)
+
+
+@pytest.mark.long
+def test_a_stopped_database_is_named_before_anything_waits_for_it(live, tmp_path):
+    with faults.database_stopped(live, tmp_path):
+        started = time.monotonic()
+        said = reason(live.play("site"))
+        assert f"{live.name}-db" in said and "stopped" in said and "start it" in said
+        assert time.monotonic() - started < 120
+    recovers(live)
+
+
+@pytest.mark.long
+def test_a_database_that_does_not_become_available_in_time(tmp_path, monkeypatch):
+    """On an AWS at two fifths of its own pace a database takes 100 s."""
+    monkeypatch.setenv("LOCAL_AWS_LATENCY_SCALE", "0.4")
+    with local_aws(tmp_path / "state") as aws:
+        variables = {**LIVE, "ecs_mlflow_desired_count": 1}
+        slow = Deployment(aws, "local", "mlflow-demo", tmp_path / "deployments", variables=variables)
+        started = time.monotonic()
+        run = slow.play("site", "-e", "rds_wait_timeout=5")
+        seconds = time.monotonic() - started
+        said = reason(run)
+        assert re.search(r"mlflow-demo-db.* not available but (creating|backing-up) after 5 s", said), said
+        assert "run again or raise rds_wait_timeout" in said
+        print(f"\nended after {seconds:.0f} s: {said}")
+        recovers(slow)
