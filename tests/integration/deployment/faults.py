@@ -9,6 +9,7 @@ mlflow_health that a user of the broken thing would give, such as the address of
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 import typing as t
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -448,3 +450,17 @@ def failed_checks(result: dict) -> dict[str, str]:
     """Name to message and remedy of each check that failed."""
     failed = [one for one in result["checks"] if one["status"] == "failed"]
     return {one["name"]: f"{one['message']}; {one['remedy']}" for one in failed}
+
+
+def in_one_line(output: str) -> str:
+    """The error in the output of a run that failed."""
+    return " ".join(output.split("[ERROR]:", 1)[1].split("Origin:", 1)[0].split())
+
+
+def serves(live) -> bool:
+    """Whether MLflow answers the admin, through the load balancer and out of the database."""
+    login = base64.b64encode(":".join(live.admin()).encode()).decode()
+    address = f"{live.outputs()['tracking_uri']}/api/2.0/mlflow/experiments/get?experiment_id=0"
+    request = urllib.request.Request(address, headers={"Authorization": f"Basic {login}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)["experiment"]["name"] == "Default"

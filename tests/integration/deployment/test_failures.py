@@ -5,51 +5,28 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import subprocess
 import time
-import urllib.request
 
 import pytest
 
 from tests.integration.aws import local_aws
 from tests.integration.deployment import faults
-from tests.integration.deployment.conftest import LIVE, NO_IMAGE, Deployment
+from tests.integration.deployment.conftest import LIVE, Deployment
 
 
 def reason(run: subprocess.CompletedProcess[str]) -> str:
     """What a run failed with."""
     assert run.returncode != 0, run.stdout[-6000:]
-    return in_one_line(run.stdout)
-
-
-def in_one_line(output: str) -> str:
-    """The error in the output of a run that failed."""
-    return " ".join(output.split("[ERROR]:", 1)[1].split("Origin:", 1)[0].split())
-
-
-def serves(live) -> bool:
-    """Whether MLflow answers the admin, through the load balancer and out of the database."""
-    login = base64.b64encode(":".join(live.admin()).encode()).decode()
-    address = f"{live.outputs()['tracking_uri']}/api/2.0/mlflow/experiments/get?experiment_id=0"
-    request = urllib.request.Request(address, headers={"Authorization": f"Basic {login}"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)["experiment"]["name"] == "Default"
+    return faults.in_one_line(run.stdout)
 
 
 def recovers(live) -> None:
     run = live.play("site")
     assert run.returncode == 0, run.stdout[-6000:]
-    assert serves(live)
-
-
-def test_an_image_that_cannot_be_pulled_is_named_and_the_next_run_recovers(live):
-    """The first run of this deployment; the second made it."""
-    said = in_one_line(live.first_output)
-    assert "CannotPullContainerError" in said and NO_IMAGE in said
-    assert serves(live)
+    assert faults.serves(live)
 
 
 @pytest.mark.long
@@ -58,7 +35,7 @@ def test_a_task_that_cannot_start_tells_why_and_leaves_the_service_alone(live):
     before = faults.service(live)["taskDefinition"]
     said = reason(live.play("site", "-e", json.dumps(wrong)))
     assert "exited with code 78" in said and "MLFLOW_SERVER_ENABLE_JOB_EXECUTION is true: remove it" in said
-    assert faults.service(live)["taskDefinition"] == before and serves(live)
+    assert faults.service(live)["taskDefinition"] == before and faults.serves(live)
     recovers(live)
 
 
@@ -70,7 +47,7 @@ def test_a_server_that_cannot_start_tells_why_and_the_old_one_goes_on(live):
     said = reason(live.play("site", "-e", json.dumps(wrong)))
     assert re.search(r"circuit breaker|went back to", said) and "203.0.113.7" in said, said
     faults.await_steady(live, before, 2)
-    assert serves(live)
+    assert faults.serves(live)
     recovers(live)
 
 
@@ -88,7 +65,7 @@ def test_a_wrong_database_password_is_told_from_the_log_of_the_tasks(live):
         assert "not steady after 40 s" in said and "refuses the login" in said, said
         assert "not-the-right-password" not in said
         assert time.monotonic() - started < 180
-        assert serves(live)
+        assert faults.serves(live)
     finally:
         secrets.put_secret_value(SecretId=f"{live.name}/database", SecretString=right)
     recovers(live)

@@ -21,6 +21,7 @@ import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_client
+from werkzeug.security import generate_password_hash
 
 from tests.integration.postgres import Postgres, free_port
 
@@ -99,6 +100,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Any]:
         stop(process)
 
 
+def make_admin_cheap(postgres: Postgres, database: str) -> None:
+    """Store the admin's password with a hash that costs nothing: MLflow checks it several times in each request."""
+    cheap = generate_password_hash(ADMIN_PASSWORD, method="pbkdf2:sha256:1")
+    postgres.execute("UPDATE users SET password_hash = %s WHERE username = 'admin'", cheap, database=database)
+
+
 class Server(t.NamedTuple):
     version: str
     url: str
@@ -156,6 +163,7 @@ def server(
     process = start(command, folder / "log", env=environment, cwd=folder)
     try:
         wait_for(f"http://127.0.0.1:{port}/health", process, folder / "log")
+        make_admin_cheap(postgres_server, uris[1].rsplit("/", 1)[1])
         yield Server(version, f"http://127.0.0.1:{port}", bucket, s3, process)
     finally:
         stop(process)

@@ -57,20 +57,6 @@ def empty(run_module, server, resources):
     clear()
 
 
-@pytest.fixture
-def cheap_login(postgres_server, server):
-    """The admin's password is stored with a hash that costs nothing: each request checks it several times."""
-    from werkzeug.security import generate_password_hash
-
-    database = f"plugins_auth_{server.version.replace('.', '_')}"
-    stored = postgres_server.query("SELECT password_hash FROM users WHERE username = 'admin'", database=database)
-    cheap = generate_password_hash(server.connection["password"], method="pbkdf2:sha256:1")
-    update = "UPDATE users SET password_hash = %s WHERE username = 'admin'"
-    postgres_server.execute(update, cheap, database=database)
-    yield
-    postgres_server.execute(update, stored[0][0], database=database)
-
-
 def users(*names, **more):
     return [{"name": name, "password": f"{PASSWORD} of {name}", **more} for name in names]
 
@@ -281,10 +267,10 @@ def pairs_hold(count, seed, *arguments):
         held += pair_holds(*arguments, rng)
 
 
-def test_pairs_of_states(run_module, server, client, dialect, empty, cheap_login):
+def test_pairs_of_states(run_module, server, client, dialect, empty):
     pairs_hold(4, 20261123, run_module, server, client, dialect)
 
 
 @pytest.mark.long
-def test_many_pairs_of_states(run_module, server, client, dialect, empty, cheap_login):
+def test_many_pairs_of_states(run_module, server, client, dialect, empty):
     pairs_hold(160, 4711, run_module, server, client, dialect)

@@ -95,6 +95,7 @@ def test_life_of_a_registered_model(quartet, refused, client):
     moved = quartet(mlflow_registered_model, name | {"aliases": {"champion": 2}, "purge_aliases": True})
     assert actions(moved) == ["set_alias", "remove_alias"]
     assert actions(quartet(mlflow_registered_model, name | {"state": "absent"})) == ["delete"]
+    client.call("POST", "runs/delete", body={"run_id": run["run_id"]})
 
 
 def test_refused_models(refused):

@@ -113,7 +113,7 @@ def test_beyond_ascii_mlflow_3_lets_users_in_but_not_to_artifacts(run_module, se
     login = server.connection | {"username": options["name"], "password": options["user_password"]}
     result = run_module(mlflow_health, login | {"checks": ["admin_login", "artifact_round_trip"]})
     if server.version.startswith("2."):
-        assert "failed" not in result and warnings == []
+        assert "failed" not in result and "only ASCII" not in str(warnings)
     else:
         assert [one["status"] for one in result["checks"]] == ["passed", "failed", "passed"] and "only ASCII" in result[
             "msg"
