@@ -87,8 +87,8 @@ def resolve(wanted: Wanted, live: Live) -> tuple[Target, list[str], list[str]]:
     if live.roles is not None:
         return Target(users, groups), problems, warnings
     problems += [
-        f"groups: {name!r} has grants but no members; MLflow {live.version} has no roles, so only members that are"
-        " declared can be granted anything; give members"
+        f"groups: {name!r} has grants but no members; this is MLflow {live.version}, and before 3.13 only members that"
+        " are declared can be granted anything; give members"
         for name in groups
         if wanted.groups[name].members is None
     ]

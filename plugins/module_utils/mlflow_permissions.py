@@ -15,6 +15,8 @@ EXPERIMENT, REGISTERED_MODEL = "experiment", "registered_model"
 PERMISSIONS = ("DENY", "NO_PERMISSIONS", "READ", "USE", "EDIT", "MANAGE")
 # Names that begin like this are the server's: it keeps a user's own grants in the role __user_<id>__.
 RESERVED_ROLES = "__user_"
+# Roles live in workspaces; without the feature there is this one, and requests that name none mean it.
+WORKSPACE = "default"
 
 _OWN_ROLE = re.compile(r"^__user_\d+__$")
 
@@ -94,8 +96,11 @@ def user_of_resources(user: t.Mapping[str, t.Any]) -> UserAccess:
 
 
 def user_of_roles(user: t.Mapping[str, t.Any]) -> UserAccess:
-    """From users/list of a server from 3.13 on, which lists the user's roles with what they grant."""
-    roles = user.get("roles") or []
+    """From users/list of a server from 3.13 on, which lists the user's roles with what they grant.
+
+    It lists those of all workspaces, where the same model and role names may be in use again: a grant of another
+    workspace taken for one of this would be changed there."""
+    roles = [one for one in user.get("roles") or [] if one.get("workspace", WORKSPACE) == WORKSPACE]
     own = [one for one in roles if is_own_role(str(one["name"]))]
     grants = tuple(grant for one in own for grant in role_grants(one))
     names = tuple(str(one["name"]) for one in roles if not is_own_role(str(one["name"])))

@@ -19,14 +19,12 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_errors imp
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_permissions import (
     EXPERIMENT,
     REGISTERED_MODEL,
+    WORKSPACE,
     Grant,
     Resource,
     RoleAccess,
     UserAccess,
 )
-
-# Roles live in workspaces; without the feature there is this one.
-WORKSPACE = "default"
 
 
 def dialect(client: Client) -> Dialect:

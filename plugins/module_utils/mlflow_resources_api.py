@@ -19,6 +19,8 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_permission
 
 # The most that one answer may hold (mlflow/store/tracking and mlflow/store/model_registry).
 EXPERIMENTS_A_PAGE, MODELS_A_PAGE = 50000, 1000
+# Prompts are registered models with this tag (mlflow/prompt/constants.py).
+PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 
 def _pages(client: Client, path: str, query: dict[str, str], key: str) -> t.Iterator[dict[str, t.Any]]:
@@ -76,7 +78,8 @@ def find_version(client: Client, name: str, version: str) -> bool:
 
 
 def find(client: Client, params: t.Mapping[str, t.Any]) -> Resource:
-    """What the options experiment, experiment_id and registered_model name; ValueError if it is not there."""
+    """What the options experiment, experiment_id and registered_model name; ValueError if it is not there, not active,
+    or not what it seems."""
     if params.get("experiment_id"):
         found = find_experiment_by_id(client, params["experiment_id"])
         if found is None or found.lifecycle_stage != mlflow_resources.ACTIVE:
@@ -92,7 +95,24 @@ def find(client: Client, params: t.Mapping[str, t.Any]) -> Resource:
             raise ValueError(mlflow_resources.unknown("experiment", "experiment", name, names))
         return Resource(EXPERIMENT, found.experiment_id)
     name = params["registered_model"]
-    if find_model(client, name) is None:
+    model = find_model(client, name)
+    if model is None:
         names = [one.name for one in list_models(client)]
         raise ValueError(mlflow_resources.unknown("registered_model", "registered model", name, names))
+    if model.tags.get(PROMPT_TAG, "").lower() == "true":
+        raise ValueError(
+            f"registered_model: {name!r} is a prompt, and MLflow keeps permissions on prompts apart; grant it in"
+            " MLflow's own pages"
+        )
     return Resource(REGISTERED_MODEL, name)
+
+
+def find_leftover(client: Client, params: t.Mapping[str, t.Any]) -> Resource | None:
+    """As `find`, for taking something away: deleted experiments count, and what is not there is None or known by its
+    ID alone."""
+    if params.get("experiment_id"):
+        return Resource(EXPERIMENT, params["experiment_id"])
+    if params.get("experiment"):
+        found = find_experiment(client, params["experiment"])
+        return None if found is None else Resource(EXPERIMENT, found.experiment_id)
+    return Resource(REGISTERED_MODEL, params["registered_model"])

@@ -40,6 +40,8 @@ options:
     description:
       - Whether the user has a permission of its own there. Without one the server's C(default_permission) holds, and
         what the user's roles grant.
+      - With V(absent), a user or resource that does not exist is fine, and a permission on a deleted experiment is
+        removed.
     type: str
     choices: [present, absent]
     default: present
@@ -90,7 +92,7 @@ permission:
   type: str
   sample: EDIT
 resource:
-  description: What it is about.
+  description: What it is about, null for an experiment that does not exist.
   returned: success
   type: dict
   contains:
@@ -138,12 +140,14 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_module imp
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_permissions import Grant, Resource, UserAccess
 
 
-def find_user(dialect: mlflow_permissions_api.Dialect, name: str) -> UserAccess:
+def find_user(dialect: mlflow_permissions_api.Dialect, name: str, must_exist: bool) -> UserAccess:
     found = dialect.read_users([name])
-    if name not in found:
-        names = list(dialect.read_users(None)) if dialect.lists_users else []
-        raise ValueError(mlflow_resources.unknown("name", "user", name, names))
-    return found[name]
+    if name in found:
+        return found[name]
+    if not must_exist:
+        return UserAccess(name, None, False)
+    names = list(dialect.read_users(None)) if dialect.lists_users else []
+    raise ValueError(mlflow_resources.unknown("name", "user", name, names))
 
 
 def plan(
@@ -170,19 +174,20 @@ def run(module: AnsibleModule, done: mlflow_module.Done) -> dict[str, t.Any]:
     problem = dialect.problem(wanted) if wanted else None
     if problem:
         raise ValueError(f"permission: {problem}")
-    user = find_user(dialect, name)
-    resource = mlflow_resources_api.find(client, params)
-    before = mlflow_permissions.grant_on(user.grants, resource)
-    steps = plan(dialect, name, resource, before, wanted)
+    user = find_user(dialect, name, must_exist=wanted is not None)
+    resource = (mlflow_resources_api.find if wanted else mlflow_resources_api.find_leftover)(client, params)
+    before = None if resource is None else mlflow_permissions.grant_on(user.grants, resource)
+    steps = [] if resource is None else plan(dialect, name, resource, before, wanted)
     result = mlflow_module.carry_out(module, steps, done)
     if user.is_admin and wanted:
         module.warn(f"name: {name!r} is an admin and may do everything, whatever the permission says")
+    about = None if resource is None else resource._asdict()
     sides = {"before": before.permission if before else None, "after": wanted}
     return {
         **result,
         "permission": wanted,
-        "resource": resource._asdict(),
-        "diff": {side: {"user": name, **resource._asdict(), "permission": value} for side, value in sides.items()},
+        "resource": about,
+        "diff": {side: {"user": name, **(about or {}), "permission": value} for side, value in sides.items()},
     }
 
 

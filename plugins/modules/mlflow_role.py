@@ -80,7 +80,7 @@ EXAMPLES = r"""
         name: ada
         user_password: "{{ ada_password }}"
 
-    - name: Let everybody in the team write to the default experiment and read every model
+    - name: Let everybody in the team write to the default experiment and read every model that there is now
       mlops.mlflow_aws.mlflow_role:
         name: scoring
         description: The scoring team
@@ -140,8 +140,8 @@ changes:
   contains:
     action:
       description:
-        - C(create_group), C(set_description), C(add_member), C(remove_member), C(grant), C(change_grant), C(revoke) or
-          C(delete_group).
+        - C(create), C(set_description), C(add_member), C(remove_member), C(grant), C(change_grant), C(revoke) or
+          C(delete).
       type: str
     user:
       description: The member, of C(add_member) and C(remove_member).
@@ -156,8 +156,7 @@ changes:
       description: The permission that is given.
       type: str
   sample:
-    - action: create_group
-      group: scoring
+    - action: create
 """
 
 import typing as t
@@ -170,11 +169,15 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
     mlflow_access_wanted,
     mlflow_client,
     mlflow_module,
+    mlflow_permissions,
     mlflow_permissions_api,
 )
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_access_wanted import GROUP, LISTED, Wanted
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_permissions import RoleAccess
 
+# What the engine calls things, and what they are called here.
+_LABELS = {"groups": "members", "grants": "permissions"}
+_ACTIONS = {mlflow_access_plan.CREATE_GROUP: "create", mlflow_access_plan.DELETE_GROUP: "delete"}
 # A role is a group that mlflow_access keeps exactly, and alone.
 _ALONE = {"users": [], "update_password": "on_create", "prune": LISTED, "protected": [], "max_parallel": 1}
 
@@ -185,6 +188,16 @@ def wanted_of(params: dict[str, t.Any]) -> Wanted:
     if params["state"] == "absent":
         grants = []
     return mlflow_access_wanted.read({**_ALONE, "groups": [group], "grants": grants})
+
+
+def facts(change: mlflow_access_plan.Change) -> dict[str, t.Any]:
+    """As the module returns it."""
+    return {**change._replace(group=None).facts(), "action": _ACTIONS.get(change.action, change.action)}
+
+
+def refusal(problems: t.Sequence[str]) -> mlflow_access_wanted.Refused:
+    labelled = [problem.partition(": ") for problem in problems]
+    return mlflow_access_wanted.Refused([f"{_LABELS.get(label, label)}: {rest}" for label, _colon, rest in labelled])
 
 
 def shown(role: RoleAccess | None) -> dict[str, t.Any] | None:
@@ -204,13 +217,19 @@ def shown(role: RoleAccess | None) -> dict[str, t.Any] | None:
 
 def run(module: AnsibleModule, done: mlflow_module.Done) -> dict[str, t.Any]:
     params = module.params
-    name, wanted = params["name"], wanted_of(params)
+    name = params["name"]
+    if not name.strip() or not name.isprintable() or name.startswith(mlflow_permissions.RESERVED_ROLES):
+        raise ValueError(
+            f"name: {name!r} is empty, holds a control character or begins with {mlflow_permissions.RESERVED_ROLES}, as"
+            " MLflow's own roles do; give the role another name"
+        )
+    wanted = wanted_of(params)
     client = mlflow_client.Client(params)
     me = mlflow_module.admin(client, "roles")
     dialect = mlflow_permissions_api.dialect(client)
     if not dialect.has_roles:
         raise ValueError(
-            f"tracking_uri: MLflow {dialect.version} has no roles, 3.13 and newer have; use groups of"
+            f"tracking_uri: this is MLflow {dialect.version}, and roles need 3.13 or newer here; use groups of"
             " mlops.mlflow_aws.mlflow_access, which grant the same to each member"
         )
     live = mlflow_access_apply.look(client, dialect, wanted, {}, 1)
@@ -220,7 +239,7 @@ def run(module: AnsibleModule, done: mlflow_module.Done) -> dict[str, t.Any]:
         target.roles[name] = {grant.resource: grant.permission for grant in current.grants}
     changes, more = mlflow_access_plan.plan(wanted, target, live, me)
     if problems or more:
-        raise mlflow_access_wanted.Refused([*problems, *more])
+        raise refusal([*problems, *more])
     for warning in warnings:
         module.warn(warning)
     after = (mlflow_access_plan.predict(live, changes).roles or {}).get(name)
@@ -229,10 +248,10 @@ def run(module: AnsibleModule, done: mlflow_module.Done) -> dict[str, t.Any]:
         try:
             apply.run(changes, mlflow_access_apply.Progress(None, len(changes)))
         finally:
-            done += [change.facts() for change in apply.done]
+            done += [facts(change) for change in apply.done]
     return {
         "changed": bool(changes),
-        "changes": [change.facts() for change in changes],
+        "changes": [facts(change) for change in changes],
         "role": shown(after),
         "diff": {"before": shown(current) or {"state": "absent"}, "after": shown(after) or {"state": "absent"}},
     }
@@ -250,7 +269,13 @@ def main() -> None:
             **mlflow_client.argument_spec(),
             "name": {"type": "str", "required": True},
             "description": {"type": "str"},
-            "permissions": {"type": "list", "elements": "dict", "options": permission},
+            "permissions": {
+                "type": "list",
+                "elements": "dict",
+                "options": permission,
+                "mutually_exclusive": [("experiment", "experiment_id", "registered_model")],
+                "required_one_of": [("experiment", "experiment_id", "registered_model")],
+            },
             "members": {"type": "list", "elements": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

@@ -139,6 +139,24 @@ def test_refused_permissions(refused, client, server, user):
     assert "401" in message and "not the password" not in message
 
 
+def test_what_is_gone_needs_no_permission_taken_away(quartet, run_module, server, user):
+    run_module(mlflow_experiment, server.connection | {"name": "about to go"})
+    quartet(mlflow_permission, {"name": user, "permission": "READ", "experiment": "about to go"})
+    run_module(mlflow_experiment, server.connection | {"name": "about to go", "state": "absent"})
+    quartet(mlflow_permission, {"name": user, "experiment": "about to go", "state": "absent"})
+    for gone in ({"name": "nobody", "experiment_id": "0"}, {"name": user, "experiment": "never was"}):
+        done = run_module(mlflow_permission, server.connection | gone | {"state": "absent"})
+        assert not done.get("failed") and not done["changed"]
+
+
+def test_a_prompt_is_no_model(refused, client, server, user):
+    tags = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+    body = {"name": f"prompt-{server.version}".replace(".", "-"), "tags": tags}
+    client.call("POST", "registered-models/create", body=body)
+    options = {"name": user, "permission": "READ", "registered_model": body["name"]}
+    assert "is a prompt" in refused(mlflow_permission, options)
+
+
 def test_a_user_who_is_no_admin_may_not(refused, user):
     login = {"username": user, "password": PASSWORD, "name": user, "experiment_id": "0", "permission": "MANAGE"}
     assert "'ada' is not an admin" in refused(mlflow_permission, login)
@@ -147,7 +165,7 @@ def test_a_user_who_is_no_admin_may_not(refused, user):
 def test_life_of_a_role(quartet, refused, run_module, server, client, user):
     if not mlflow_permissions_api.dialect(client).has_roles:
         message = refused(mlflow_role, {"name": "team"})
-        assert f"MLflow {server.version} has no roles, 3.13 and newer have; use groups" in message
+        assert f"this is MLflow {server.version}, and roles need 3.13 or newer here; use groups" in message
         return
     for name in ("team one", "team two"):
         run_module(mlflow_experiment, server.connection | {"name": name})

@@ -174,6 +174,21 @@ def test_refused_permissions(refused, mlflow):
     assert "mutually exclusive" in refused(mlflow_permission, **run, experiment="one", experiment_id="0")
 
 
+def test_what_is_gone_needs_no_permission_taken_away(quartet, run_module, connection, mlflow):
+    quartet(mlflow_permission, name="ada", permission="READ", experiment="one")
+    mlflow.experiments["1"]["lifecycle_stage"] = "deleted"
+    quartet(mlflow_permission, name="ada", experiment="one", state="absent")
+    for gone in ({"name": "eve", "experiment_id": "0"}, {"name": "ada", "experiment": "never was"}):
+        done = run_module(mlflow_permission, connection | gone | {"state": "absent"})
+        assert "failed" not in done and not done["changed"]
+
+
+def test_a_prompt_is_no_model(refused, mlflow):
+    tags = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+    mlflow.registered_models_create(None, {"name": "prompt", "tags": tags})
+    assert "is a prompt" in refused(mlflow_permission, name="ada", permission="READ", registered_model="prompt")
+
+
 def test_an_admin_needs_no_permission(run_module, connection, mlflow):
     options = {"name": "admin", "permission": "READ", "experiment": "one"}
     result = run_module(mlflow_permission, connection | options)
@@ -182,18 +197,20 @@ def test_an_admin_needs_no_permission(run_module, connection, mlflow):
 
 def test_life_of_a_role(quartet, refused, run_module, connection, mlflow):
     if not mlflow.has_roles:
-        assert "has no roles, 3.13 and newer have; use groups" in refused(mlflow_role, name="team")
+        assert "roles need 3.13 or newer here; use groups" in refused(mlflow_role, name="team")
         return
     permissions = [{"experiment": "*", "permission": "EDIT"}, {"registered_model": "one", "permission": "READ"}]
     made = quartet(mlflow_role, name="team", description="all", members=["ada"], permissions=permissions)
-    assert actions(made)[0] == "create_group" and len(made["role"]["permissions"]) == 3
+    assert actions(made)[0] == "create" and len(made["role"]["permissions"]) == 3
     assert actions(quartet(mlflow_role, name="team", description="few")) == ["set_description"]
     exact = quartet(mlflow_role, name="team", permissions=permissions[1:])
     assert actions(exact) == ["revoke", "revoke"] and exact["role"]["members"] == ["ada"]
     assert actions(quartet(mlflow_role, name="team", members=[])) == ["remove_member"]
     unknown = {"experiment": "none", "permission": "READ"}
     assert "no experiment of that name" in refused(mlflow_role, name="team", permissions=[unknown])
-    assert "neither in users nor on the server" in refused(mlflow_role, name="team", members=["eve"])
+    assert refused(mlflow_role, name="team", members=["eve"]).startswith("members: member 'eve' of 'team' is neither")
+    assert "begins with __user_" in refused(mlflow_role, name="__user_7__")
+    assert "one of the following" in refused(mlflow_role, name="team", permissions=[{"permission": "READ"}])
     nothing = run_module(mlflow_role, connection | {"name": "new", "permissions": [unknown | {"experiment": "none*"}]})
     assert "matches no experiment" in str(nothing["warnings"])
     assert quartet(mlflow_role, name="team", state="absent", permissions=permissions)["role"] is None
@@ -204,7 +221,7 @@ def test_a_role_made_half_way_is_told(run_module, connection, mlflow):
         return
     mlflow.roles_assign = lambda request, asked: refusal(400, "BAD_REQUEST", "no")
     failed = run_module(mlflow_role, connection | {"name": "team", "members": ["ada"]})
-    assert failed["failed"] and failed["changes"] == [{"action": "create_group", "group": "team"}]
+    assert failed["failed"] and failed["changes"] == [{"action": "create"}]
     assert "BAD_REQUEST" in failed["msg"] and failed["changed"]
 
 
