@@ -19,6 +19,7 @@ from pathlib import Path
 import boto3
 import pytest
 from ansible.module_utils import basic
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_client
 from werkzeug.security import generate_password_hash
@@ -175,6 +176,7 @@ def run_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
 
     def run(module: t.Any, options: dict, check: bool = False) -> dict:
         monkeypatch.setattr(basic, "_ANSIBLE_ARGS", None)
+        monkeypatch.setattr(warnings, "_global_warnings", {})
         with patch_module_args(dict(options, _ansible_check_mode=check, _ansible_diff=True)), pytest.raises(SystemExit):
             module.main()
         printed = capsys.readouterr().out.splitlines()[-1]
