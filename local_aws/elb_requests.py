@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from .load_balancer_rules import Unsupported, target_groups
+from .load_balancer_tls import check_policy
 from .target_directory import MOST_ADDRESSES
 from .target_health import Matcher
 
@@ -72,9 +73,36 @@ def check_placement(ec2: Any, subnet_ids: list[str], security_groups: list[str])
             raise InvalidRequest("InvalidSecurityGroup", f"Security group {one} does not exist")
 
 
-def check_protocol(protocol: str | None, certificate: Any) -> None:
-    if protocol == "HTTPS" or certificate:
-        raise Unsupported("HTTPS listeners are not supported by the local AWS yet: use protocol HTTP")
+def check_protocol(protocol: str | None, policy: str | None, certificate_arns: list[str], acm: Any) -> None:
+    """A listener's protocol with its security policy and certificates; `acm` is the backend of its region.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateListener.html
+    """
+    from moto.acm.exceptions import CertificateNotFound
+
+    if protocol == "HTTP":
+        if certificate_arns:
+            raise InvalidRequest("InvalidConfigurationRequest", "A listener with protocol HTTP takes no certificate")
+        return
+    if protocol != "HTTPS":
+        raise InvalidRequest("UnsupportedProtocol", f"Protocol {protocol} is not supported")
+    if len(certificate_arns) != 1:
+        raise InvalidRequest(
+            "InvalidConfigurationRequest",
+            "You must provide a list containing exactly one certificate if the listener protocol is HTTPS",
+        )
+    check_policy(policy)
+    arn = certificate_arns[0]
+    try:
+        certificate = acm.get_certificate(arn)
+    except CertificateNotFound:
+        raise InvalidRequest("CertificateNotFound", f"Certificate ARN '{arn}' is not valid") from None
+    if certificate.status not in ("ISSUED", "EXPIRED"):
+        raise InvalidRequest(
+            "UnsupportedCertificate",
+            f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a supported "
+            f"key size; its status is {certificate.status}",
+        )
 
 
 def check_groups(backend: Any, actions: list[dict[str, Any]], balancer_arn: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .load_balancer_rules import Rule, fixed_response, matcher, redirect
+from .load_balancer_tls import certificates_from, connection_policy
 from .target_directory import name_of
 
 SECOND = 1_000_000_000
@@ -26,7 +27,7 @@ TARGET_KEEP_ALIVE_SECONDS = 1
 # A changed configuration must not cut WebSockets that are open.
 STREAM_CLOSE_DELAY_SECONDS = 24 * 3600
 HEADER_LIMIT_BYTES = 64 * 1024
-DEFAULT_PORT = 80
+DEFAULT_PORTS = {"http": 80, "https": 443}
 # How long the proxy may go on with receivers that it looked up.
 LOOK_UP_SECONDS = 0.05
 # What ALB calls invalid: a name with anything but letters, digits and hyphens; these are what Go lets through.
@@ -53,9 +54,15 @@ class Listener:
     port: int
     descriptor: int
     rules: tuple[Rule, ...]
+    # Security policy and where the certificate is asked for, of HTTPS listeners only.
+    tls: tuple[str, str] | None = None
     idle_timeout: int = 60
     preserve_host: bool = False
     drop_invalid_headers: bool = False
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
 
 
 def proxy_config(
@@ -66,7 +73,10 @@ def proxy_config(
     `base` holds what does not depend on the listener (admin, logging, storage); `directory` is where receivers are
     looked up.
     """
-    return {**base, "apps": {"http": {"servers": {"listener": _server(listener, groups, directory)}}}}
+    apps: dict[str, Any] = {"http": {"servers": {"listener": _server(listener, groups, directory)}}}
+    if listener.tls:
+        apps["tls"] = certificates_from(listener.tls[1])
+    return {**base, "apps": apps}
 
 
 def _server(listener: Listener, groups: dict[str, TargetGroup], directory: tuple[str, int]) -> dict[str, Any]:
@@ -76,9 +86,12 @@ def _server(listener: Listener, groups: dict[str, TargetGroup], directory: tuple
         if rule.conditions:
             route["match"] = [matcher(rule.conditions)]
         routes.append(route)
+    tls = {"tls_connection_policies": [connection_policy(listener.tls[0])]} if listener.tls else {}
     return {
         "listen": [f"fd/{listener.descriptor}"],
-        "protocols": ["h1"],
+        # An ALB speaks HTTP/2 with clients over TLS only.
+        "protocols": ["h1", "h2"] if listener.tls else ["h1"],
+        **tls,
         "automatic_https": {"disable": True},
         "idle_timeout": listener.idle_timeout * SECOND,
         "read_header_timeout": listener.idle_timeout * SECOND,
@@ -97,7 +110,7 @@ def _header_routes(listener: Listener) -> list[dict[str, Any]]:
     ]
     if listener.drop_invalid_headers:
         routes.append({"handle": [{"handler": "headers", "request": {"delete": INVALID_HEADER_NAMES}}]})
-    if not listener.preserve_host and listener.port != DEFAULT_PORT:
+    if not listener.preserve_host and listener.port != DEFAULT_PORTS[listener.scheme]:
         # "Host header preservation" off: the port is appended if it is not the default one and missing.
         # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html
         with_port = {"Host": [f"{{http.request.host}}:{listener.port}"]}
@@ -117,7 +130,7 @@ def _handler(
     if action["Type"] == "fixed-response":
         return fixed_response(action["FixedResponseConfig"])
     if action["Type"] == "redirect":
-        return redirect(action["RedirectConfig"], listener.port)
+        return redirect(action["RedirectConfig"], listener.port, listener.scheme)
     group = groups[rule.target_group]
     return {
         "handler": "subroute",
@@ -157,7 +170,7 @@ def _forward(listener: Listener, group: TargetGroup, directory: tuple[str, int],
         "stream_close_delay": STREAM_CLOSE_DELAY_SECONDS * SECOND,
         "headers": {
             "request": {
-                "set": {"X-Forwarded-Proto": ["http"], "X-Forwarded-Port": [str(listener.port)]},
+                "set": {"X-Forwarded-Proto": [listener.scheme], "X-Forwarded-Port": [str(listener.port)]},
                 "delete": ["Via", *without],
             },
         },

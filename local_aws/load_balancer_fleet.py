@@ -14,7 +14,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from moto.acm.models import acm_backends
+
 from . import elb_targets
+from .certificate_directory import CertificateDirectory
 from .load_balancer import ListenerProxy, ProxyError, bind
 from .load_balancer_config import LOOK_UP_SECONDS, Listener, TargetGroup, proxy_config
 from .load_balancer_rules import rule
@@ -34,6 +37,7 @@ class Fleet:
         self._backends = backends
         self._folder = runtime.settings.folder / "load_balancers"
         self._directory = TargetDirectory()
+        self._certificates = CertificateDirectory()
         self._bound: dict[Place, socket.socket] = {}
         self._proxies: dict[Place, ListenerProxy] = {}
         self.lock = threading.RLock()
@@ -60,6 +64,7 @@ class Fleet:
             for place in [place for place in [*self._proxies, *self._bound] if place not in declared]:
                 self._close(place)
             changed = self.publish()
+            self._publish_certificates()
             broken = []
             for place, (backend, balancer, listener) in declared.items():
                 balancer.activate()
@@ -87,7 +92,9 @@ class Fleet:
                         for arn in groups
                         for target in backend.target_groups[arn].targets.values()
                     )
-                    ports = " ".join(f"http://{balancer.dns_name}:{one.port}" for one in balancer.listeners.values())
+                    ports = " ".join(
+                        f"{one.protocol.lower()}://{balancer.dns_name}:{one.port}" for one in balancer.listeners.values()
+                    )
                     counted = " ".join(f"{count} {state}" for state, count in sorted(states.items()))
                     told.append(
                         {
@@ -104,6 +111,7 @@ class Fleet:
             for place in [*self._proxies, *self._bound]:
                 self._close(place)
             self._directory.close()
+            self._certificates.close()
 
     def _close(self, place: Place) -> None:
         if place in self._proxies:
@@ -118,9 +126,11 @@ class Fleet:
             listening = self._bound.pop(place)
             self._proxies[place] = ListenerProxy(self._runtime.processes, folder, listening)
         proxy = self._proxies[place]
+        secure = declared.protocol == "HTTPS"
         listener = Listener(
             port=place[1],
             descriptor=proxy.descriptor,
+            tls=(declared.ssl_policy, self._certificates.url(_certificate_name(declared))) if secure else None,
             rules=tuple(
                 rule([action.data for action in one.actions], one.conditions) for one in elb_targets.rules_of(declared)
             ),
@@ -139,6 +149,22 @@ class Fleet:
                 for address, port in elb_targets.receiving(group):
                     names.setdefault(name_of(group.arn, port), []).append(address)
         return self._directory.publish({name: tuple(addresses) for name, addresses in names.items()})
+
+    def _publish_certificates(self) -> None:
+        """Let the proxies show the certificates that the listeners have now, also those imported again."""
+        bundles = {}
+        for backend in self.backends():
+            held = acm_backends[backend.account_id][backend.region_name]._certificates
+            for balancer in backend.load_balancers.values():
+                for listener in balancer.listeners.values():
+                    found = held.get(listener.certificate)
+                    if found is not None:
+                        bundles[_certificate_name(listener)] = b"\n".join([found.cert, found.chain, found.key])
+        self._certificates.publish(bundles)
+
+
+def _certificate_name(listener: Any) -> str:
+    return listener.arn.rsplit("/", 1)[1]
 
 
 def _group(group: Any) -> TargetGroup:

@@ -84,12 +84,12 @@ def fixed_response(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def redirect(config: dict[str, Any], listener_port: int) -> dict[str, Any]:
+def redirect(config: dict[str, Any], listener_port: int, scheme: str = "http") -> dict[str, Any]:
     """The answer that sends a client elsewhere; every part not given is kept from the request.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RedirectActionConfig.html
     """
-    protocol = config.get("Protocol", "#{protocol}").replace("#{protocol}", "HTTP").lower()
+    protocol = config.get("Protocol", "#{protocol}").replace("#{protocol}", scheme).lower()
     port = config.get("Port", "#{port}").replace("#{port}", str(listener_port))
     host = _fill(config.get("Host", "#{host}"), {"#{host}": "{http.request.host}"})
     path = _fill(config.get("Path", "/#{path}"), {"/#{path}": "{http.request.uri.path}"})

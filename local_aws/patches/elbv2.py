@@ -4,7 +4,7 @@
 """moto's load balancers, with listeners that answer and targets whose health is real.
 
 moto 5.2.5 serves nothing, finds every target healthy, keys targets by id alone, lets half of the attributes out and
-deletes what is protected. Only Application Load Balancers with HTTP and targets by IP address are served here; what is
+deletes what is protected. Only Application Load Balancers with HTTP(S) and targets by IP address are served here; what is
 not is refused with UnsupportedFeature. The API: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/
 """
 
@@ -14,6 +14,7 @@ import functools
 import time
 from typing import Any
 
+from moto.acm.models import acm_backends
 from moto.elbv2 import models
 from moto.elbv2.exceptions import (
     DuplicateListenerError,
@@ -53,6 +54,7 @@ def apply(runtime: Any) -> None:
         "create_listener",
         "modify_listener",
         "delete_listener",
+        "add_listener_certificates",
         "create_rule",
         "modify_rule",
         "delete_rule",
@@ -311,7 +313,8 @@ def _patch_listeners(fleet: Fleet) -> None:
         balancer = self.load_balancers.get(load_balancer_arn)
         if balancer is None:
             raise LoadBalancerNotFoundError()
-        elb_requests.check_protocol(protocol, certificate)
+        acm = acm_backends[self.account_id][self.region_name]
+        elb_requests.check_protocol(protocol, ssl_policy, [certificate] if certificate else [], acm)
         rule(actions, [])
         elb_requests.check_groups(self, actions, load_balancer_arn)
         _reserve(balancer, port)
@@ -338,13 +341,24 @@ def _patch_listeners(fleet: Fleet) -> None:
     ) -> Any:
         # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyListener.html
         found = self.describe_listeners(None, [arn])[0]
-        elb_requests.check_protocol(protocol or found.protocol, bool(certificates))
+        protocol = protocol or found.protocol
+        arns = [one["CertificateArn"] for one in certificates or []]
+        if protocol == "HTTPS":
+            arns = arns or found.certificates
+        acm = acm_backends[self.account_id][self.region_name]
+        elb_requests.check_protocol(protocol, ssl_policy or found.ssl_policy, arns, acm)
         if actions:
             rule(actions, [])
             elb_requests.check_groups(self, actions, found.load_balancer_arn)
         if port is not None and int(port) != int(found.port):
             _reserve(self.load_balancers[found.load_balancer_arn], port)
-        return plain_modify(self, arn, port, protocol, ssl_policy, certificates or [], actions or [])
+        modified = plain_modify(self, arn, port, protocol, ssl_policy, certificates or [], actions or [])
+        if protocol == "HTTP":
+            modified.certificate, modified.certificates = None, []
+        return modified
+
+    def add_listener_certificates(self: Any, arn: str, certificates: list[dict[str, Any]]) -> list[str]:
+        raise Unsupported("more than one certificate of a listener is not supported by the local AWS: use one")
 
     def _reserve(balancer: Any, port: Any) -> None:
         if any(int(one.port) == int(port) for one in balancer.listeners.values()):
@@ -388,6 +402,7 @@ def _patch_listeners(fleet: Fleet) -> None:
             "actions",
         ),
     )
+    replace(BACKEND, "add_listener_certificates", add_listener_certificates, ("self", "arn", "certificates"))
 
 
 def _patch_rules() -> None:

@@ -14,7 +14,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     ansible_dict_to_boto3_tag_list,
     boto3_tag_list_to_ansible_dict,
 )
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, elb_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, elb_listeners, elb_rules
 
 POLL_SECONDS = 2.0
 
@@ -36,9 +36,10 @@ def poll(probe: t.Callable[[], bool], timeout: float) -> bool:
 class LoadBalancer:
     """The load balancer and the target group called `name`."""
 
-    def __init__(self, elb: t.Any, name: str) -> None:
+    def __init__(self, elb: t.Any, name: str, domain_name: str = "") -> None:
         self.elb = elb
         self.name = name
+        self.domain_name = domain_name
         self.load_balancer: dict | None = None
         self.listeners: list[dict] = []
         self.group: dict | None = None
@@ -88,7 +89,7 @@ class LoadBalancer:
                 raise ValueError(aws_changes.not_ours(f"{kind} {self.name}", owner_tags, remedy))
 
     def summary(self) -> dict[str, t.Any]:
-        return elb_rules.summary(self.load_balancer, self.group, self.listeners)
+        return elb_rules.summary(self.load_balancer, self.group, self.listeners, self.domain_name)
 
     def await_active(self, timeout: float) -> None:
         """Until it is active; ValueError with the reason when that cannot be or takes too long."""
@@ -161,19 +162,22 @@ class LoadBalancer:
 
     def _plan_listeners(self, changes: aws_changes.Changes, params: dict[str, t.Any]) -> None:
         found = {listener["Port"]: listener for listener in self.listeners}
+        arn = self.group["TargetGroupArn"] if self.group else ""
         for wanted in params["listeners"]:
             port, listener = wanted["port"], found.pop(wanted["port"], None)
+            after = elb_listeners.told(self._listener(wanted, arn), arn)
             if listener is None:
-                create = self._create_listener(wanted, params["tags"])
-                changes.want(f"listener {port}", "absent", wanted["protocol"], create)
-                continue
-            arn = self.group["TargetGroupArn"] if self.group else ""
-            before = [listener["Protocol"], elb_rules.forwards_to(listener, arn)]
-            after = [wanted["protocol"], True]
-            changes.want(f"listener {port}", before, after, self._modify_listener(listener, wanted))
+                changes.want(f"listener {port}", "absent", after, self._create_listener(wanted, params["tags"]))
+            else:
+                before = elb_listeners.told(listener, arn)
+                changes.want(f"listener {port}", before, after, self._modify_listener(listener, wanted))
         for port, listener in found.items():
             self.tags.pop(listener["ListenerArn"], None)
-            changes.want(f"listener {port}", listener["Protocol"], "absent", self._delete_listener(listener))
+            before = elb_listeners.told(listener, arn)
+            changes.want(f"listener {port}", before, "absent", self._delete_listener(listener))
+
+    def _listener(self, wanted: dict[str, t.Any], target_group_arn: str) -> dict[str, t.Any]:
+        return elb_listeners.arguments(wanted, target_group_arn, self.domain_name)
 
     def _call(self, operation: str, what: str = "load_balancer", **arguments: t.Any) -> t.Any:
         """Call an operation on the target group (`what` is group) or on the load balancer, which exist by now."""
@@ -205,24 +209,19 @@ class LoadBalancer:
             aws_retry=True,
         )["LoadBalancers"][0]
 
-    def _forward(self) -> list[dict[str, str]]:
-        return [{"Type": "forward", "TargetGroupArn": self.group["TargetGroupArn"]}]
-
     def _create_listener(self, wanted: dict[str, t.Any], tags: dict[str, str]) -> t.Callable[[], t.Any]:
         return lambda: self._call(
             "create_listener",
-            Protocol=wanted["protocol"],
             Port=wanted["port"],
-            DefaultActions=self._forward(),
             Tags=ansible_dict_to_boto3_tag_list(tags),
+            **self._listener(wanted, self.group["TargetGroupArn"]),
         )
 
     def _modify_listener(self, listener: dict, wanted: dict[str, t.Any]) -> t.Callable[[], t.Any]:
         return lambda: self.elb.modify_listener(
             ListenerArn=listener["ListenerArn"],
-            Protocol=wanted["protocol"],
-            DefaultActions=self._forward(),
             aws_retry=True,
+            **self._listener(wanted, self.group["TargetGroupArn"]),
         )
 
     def _delete_listener(self, listener: dict) -> t.Callable[[], t.Any]:

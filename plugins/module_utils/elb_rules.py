@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-# Port that a client leaves out of a URL and of the Host header.
-SCHEME_PORTS = {"HTTP": 80, "HTTPS": 443}
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import elb_listeners
 
 
 def text(value: t.Any) -> str:
@@ -58,9 +57,7 @@ def check_options(params: dict[str, t.Any]) -> None:
             f"health_check_timeout = {timeout}: it must be shorter than the interval of {interval} s;"
             f" give at most {interval - 1}"
         )
-    ports = [listener["port"] for listener in params["listeners"]]
-    if len(set(ports)) < len(ports):
-        raise ValueError(f"listeners = {ports}: two have the same port; give each its own")
+    elb_listeners.check(params["listeners"])
 
 
 def check_fixed(name: str, group: dict | None, load_balancer: dict | None, params: dict[str, t.Any]) -> None:
@@ -88,35 +85,27 @@ def differing(current: dict[str, t.Any], wanted: dict[str, t.Any]) -> tuple[dict
     return change, {key: current.get(key) for key in change}
 
 
-def forwards_to(listener: dict, target_group_arn: str) -> bool:
-    """Whether a listener's default action is nothing but forwarding to this group."""
-    actions = listener.get("DefaultActions", [])
-    return (
-        len(actions) == 1 and actions[0]["Type"] == "forward" and actions[0].get("TargetGroupArn") == target_group_arn
-    )
-
-
-def hosts(dns_name: str | None, listeners: list[dict[str, t.Any]]) -> list[str]:
-    """What clients send as Host, one for each listener, as `host` or `host:port`."""
-    if not dns_name:
-        return []
-    return [
-        dns_name if listener["Port"] == SCHEME_PORTS.get(listener["Protocol"]) else f"{dns_name}:{listener['Port']}"
-        for listener in listeners
-    ]
-
-
-def summary(load_balancer: dict | None, group: dict | None, listeners: list[dict]) -> dict[str, t.Any]:
-    """What others need to know; null for what does not exist. The first listener is the one with the lowest port."""
+def summary(
+    load_balancer: dict | None, group: dict | None, listeners: list[dict], domain_name: str = ""
+) -> dict[str, t.Any]:
+    """What others need to know; null for what does not exist. Clients use `domain_name` if there is one."""
     load_balancer = load_balancer or {}
-    listeners = sorted(listeners, key=lambda listener: listener["Port"])
-    names = hosts(load_balancer.get("DNSName"), listeners)
+    serving = elb_listeners.serving(listeners)
+    name = domain_name or load_balancer.get("DNSName")
+    hosts = [elb_listeners.host(name, listener) for listener in serving] if load_balancer else []
     return {
         "alb_arn": load_balancer.get("LoadBalancerArn"),
         "alb_dns_name": load_balancer.get("DNSName"),
+        "alb_hosted_zone_id": load_balancer.get("CanonicalHostedZoneId"),
         "state": load_balancer.get("State", {}).get("Code"),
         "target_group_arn": (group or {}).get("TargetGroupArn"),
-        "listener_arn": listeners[0]["ListenerArn"] if listeners else None,
-        "tracking_uri": f"{listeners[0]['Protocol'].lower()}://{names[0]}" if names else None,
-        "hosts": names,
+        "listener_arn": serving[0]["ListenerArn"] if serving else None,
+        "certificate_arn": _certificate(serving[0]) if serving else None,
+        "tracking_uri": f"{serving[0]['Protocol'].lower()}://{hosts[0]}" if hosts else None,
+        "hosts": hosts,
     }
+
+
+def _certificate(listener: dict) -> str | None:
+    certificates = listener.get("Certificates") or [{}]
+    return certificates[0].get("CertificateArn")

@@ -49,7 +49,7 @@ options:
     elements: str
     default: []
   listeners:
-    description: Listeners, which forward to the target group. Others are removed.
+    description: Listeners, which forward to the target group or redirect to another listener. Others are removed.
     type: list
     elements: dict
     default: []
@@ -61,8 +61,26 @@ options:
       protocol:
         description: Protocol.
         type: str
-        choices: [HTTP]
+        choices: [HTTP, HTTPS]
         default: HTTP
+      certificate_arn:
+        description: ARN of the certificate, of an HTTPS listener. AWS wants it issued.
+        type: str
+        default: ""
+      ssl_policy:
+        description: Security policy, of an HTTPS listener, which decides on versions of TLS and cipher suites.
+        type: str
+        default: ELBSecurityPolicy-TLS13-1-2-Res-2021-06
+      redirect_port:
+        description:
+          - Port of the HTTPS listener to which clients are redirected with status code 301, with V(0) they are not.
+        type: int
+        default: 0
+  domain_name:
+    description:
+      - Name by which clients reach the load balancer; without one it is the load balancer's own. Redirects lead to it.
+    type: str
+    default: ""
   target_port:
     description: TCP port of the targets. AWS cannot change it.
     type: int
@@ -156,6 +174,24 @@ EXAMPLES = r"""
       team: web
     tags:
       team: web
+
+- name: Serve HTTPS, and send those who come by HTTP there
+  mlops.mlflow_aws.application_load_balancer:
+    name: web
+    vpc_id: vpc-0a1b2c3d4e5f60718
+    subnet_ids: [subnet-0a1b2c3d4e5f60718, subnet-0f1e2d3c4b5a69788]
+    security_group_ids: [sg-0a1b2c3d4e5f60718]
+    domain_name: web.example.com
+    listeners:
+      - port: 443
+        protocol: HTTPS
+        certificate_arn: arn:aws:acm:eu-west-2:123456789012:certificate/0a1b2c3d-4e5f-6071-8a9b-0c1d2e3f4a5b
+      - port: 80
+        redirect_port: 443
+    owner_tags:
+      team: web
+    tags:
+      team: web
 """
 
 RETURN = r"""
@@ -166,9 +202,11 @@ load_balancer:
   sample:
     alb_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:loadbalancer/app/web/50dc6c495c0c9188
     alb_dns_name: web-1234567890.eu-west-2.elb.amazonaws.com
+    alb_hosted_zone_id: ZHURV8PSTC4K8
     state: provisioning
     target_group_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:targetgroup/web/73e2d6bc24d8a067
     listener_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:listener/app/web/50dc6c495c0c9188/f2f7dc8efc522ab2
+    certificate_arn: null
     tracking_uri: http://web-1234567890.eu-west-2.elb.amazonaws.com
     hosts: [web-1234567890.eu-west-2.elb.amazonaws.com]
 """
@@ -180,7 +218,10 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_change
 def argument_spec() -> dict:
     listener = {
         "port": {"type": "int", "required": True},
-        "protocol": {"type": "str", "choices": ["HTTP"], "default": "HTTP"},
+        "protocol": {"type": "str", "choices": ["HTTP", "HTTPS"], "default": "HTTP"},
+        "certificate_arn": {"type": "str", "default": ""},
+        "ssl_policy": {"type": "str", "default": "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"},
+        "redirect_port": {"type": "int", "default": 0},
     }
     return {
         "name": {"type": "str", "required": True},
@@ -190,6 +231,7 @@ def argument_spec() -> dict:
         "subnet_ids": {"type": "list", "elements": "str", "default": []},
         "security_group_ids": {"type": "list", "elements": "str", "default": []},
         "listeners": {"type": "list", "elements": "dict", "default": [], "options": listener},
+        "domain_name": {"type": "str", "default": ""},
         "target_port": {"type": "int", "default": 5000},
         "health_check_path": {"type": "str", "default": "/health"},
         "health_check_codes": {"type": "str", "default": "200"},
@@ -216,7 +258,7 @@ def argument_spec() -> dict:
 
 def run(module: AnsibleAWSModule) -> None:
     params = dict(module.params, tags=aws_changes.text_tags(module.params["tags"]))
-    found = elb_load_balancer.LoadBalancer(elb_load_balancer.connect(module), params["name"])
+    found = elb_load_balancer.LoadBalancer(elb_load_balancer.connect(module), params["name"], params["domain_name"])
     found.find()
     found.check_owner(aws_changes.text_tags(params["owner_tags"]))
     if params["state"] == "present":

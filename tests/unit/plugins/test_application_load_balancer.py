@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import elb_load_balancer, elb_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import elb_listeners, elb_load_balancer, elb_rules
 from ansible_collections.mlops.mlflow_aws.plugins.modules import (
     application_load_balancer,
     application_load_balancer_info,
@@ -224,6 +224,63 @@ def test_refusals_of_aws_are_one_line(elb: t.Any, answers: dict, wanted: dict, r
         )
 
 
-def test_port_of_the_scheme_is_left_out() -> None:
-    listeners = [{"Port": 443, "Protocol": "HTTPS"}, {"Port": 443, "Protocol": "HTTP"}]
-    assert elb_rules.hosts("web.example", listeners) == ["web.example", "web.example:443"]
+def listener(port: int, protocol: str, **action: t.Any) -> dict:
+    return {"ListenerArn": f"arn-{port}", "Port": port, "Protocol": protocol, "DefaultActions": [action]}
+
+
+FORWARD = {"Type": "forward", "TargetGroupArn": "group"}
+CERTIFICATE = {"certificate_arn": "arn:certificate"}
+
+
+def test_clients_use_https_and_leave_the_port_of_the_scheme_out() -> None:
+    found = [
+        listener(80, "HTTP", Type="redirect", RedirectConfig={"StatusCode": "HTTP_301"}),
+        listener(443, "HTTP", **FORWARD),
+        listener(8443, "HTTPS", **FORWARD),
+        listener(443, "HTTPS", **FORWARD),
+    ]
+    told = elb_rules.summary({"DNSName": "alb.example"}, None, found, "web.example")
+    assert told["hosts"] == ["web.example", "web.example:8443", "web.example:443"]
+    assert told["tracking_uri"] == "https://web.example" and told["certificate_arn"] is None
+    assert elb_rules.summary(None, None, [], "web.example")["hosts"] == []
+
+
+@pytest.mark.parametrize(
+    ("listeners", "message"),
+    [
+        ([{"port": 443, "protocol": "HTTPS"}], "listeners: port 443 is HTTPS and has no certificate_arn; give one"),
+        (
+            [{"port": 80, "redirect_port": 443}],
+            "listeners: port 80 redirects to 443, which no HTTPS listener has; choose one of none",
+        ),
+    ],
+)
+def test_listeners_that_lead_nowhere_are_refused(
+    wanted: dict, run_module: t.Callable, listeners: list, message: str
+) -> None:
+    refused = make(run_module, wanted, listeners=listeners)
+    assert refused["failed"] and refused["msg"] == message
+
+
+def test_every_part_of_a_listener_is_told_apart() -> None:
+    options = {"protocol": "HTTPS", "ssl_policy": "policy", "redirect_port": 0, **CERTIFICATE}
+    variants = [
+        options,
+        {**options, "certificate_arn": "arn:other"},
+        {**options, "ssl_policy": "other"},
+        {**options, "protocol": "HTTP"},
+        {**options, "protocol": "HTTP", "redirect_port": 443},
+        {**options, "protocol": "HTTP", "redirect_port": 8443},
+    ]
+    told = [elb_listeners.told(elb_listeners.arguments(one, "group", ""), "group") for one in variants]
+    told.append(elb_listeners.told(elb_listeners.arguments(variants[-1], "group", "web.example"), "group"))
+    told.append(elb_listeners.told(elb_listeners.arguments(options, "other group", ""), "group"))
+    told.append(elb_listeners.told({"Protocol": "HTTPS"}, "group"))
+    assert len(set(told)) == len(told)
+
+
+def test_a_redirect_is_told_with_what_aws_fills_in() -> None:
+    short = {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}
+    option = {"protocol": "HTTP", "redirect_port": 443}
+    wanted = elb_listeners.told(elb_listeners.arguments(option, "group", ""), "group")
+    assert elb_listeners.told(listener(80, "HTTP", Type="redirect", RedirectConfig=short), "group") == wanted

@@ -9,6 +9,8 @@ import typing as t
 
 import pytest
 
+from tests.certificates import Authority
+
 
 @pytest.fixture(scope="module")
 def network(local_aws: t.Any) -> dict:
@@ -124,3 +126,53 @@ def test_what_is_not_ours_is_not_touched(run_role: t.Callable, elb: t.Any, netwo
 def test_waiting_for_nothing_fails_at_once(run_role: t.Callable) -> None:
     run = run_role("alb", {"alb_name": "nothing"}, "wait")
     assert run.rc == 2 and "Load balancer nothing: there is none to wait for" in run.stdout
+
+
+@pytest.fixture(scope="module")
+def certificate_arns(local_aws: t.Any, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    authority, acm, arns = Authority(tmp_path_factory.mktemp("authority")), local_aws.client("acm"), []
+    for _one in range(2):
+        certificate, key = authority.issue("mlflow.example.com")
+        made = acm.import_certificate(Certificate=certificate.read_bytes(), PrivateKey=key.read_bytes())
+        arns.append(made["CertificateArn"])
+    return arns
+
+
+def test_https_goes_on_and_off_and_its_certificate_changes(
+    run_role: t.Callable, elb: t.Any, network: dict, certificate_arns: list[str]
+) -> None:
+    plain = {"alb_name": "secure", **network}
+    before = run_role("alb", plain, ("main", "wait")).outputs
+    secure = {
+        **plain,
+        "alb_certificate_arn": certificate_arns[0],
+        "alb_https_port": 8443,
+        "alb_domain_name": "mlflow.example.com",
+    }
+    check = run_role("alb", secure, check=True)
+    assert (check.rc, check.changed, check.writes) == (0, 1, []), check.stdout
+    on = run_role("alb", secure)
+    assert on.writes == ["elasticloadbalancing:CreateListener", "elasticloadbalancing:ModifyListener"], on.stdout
+    assert on.outputs["tracking_uri"] == "https://mlflow.example.com:8443"
+    assert on.outputs["hosts"] == ["mlflow.example.com:8443"]
+    assert on.outputs["certificate_arn"] == certificate_arns[0]
+    for entry in ("main", "wait", "info"):
+        again = run_role("alb", secure, entry)
+        assert (again.changed, again.writes, again.outputs) == (0, [], on.outputs), again.stdout
+    listeners = {
+        one["Port"]: one for one in elb.describe_listeners(LoadBalancerArn=on.outputs["alb_arn"])["Listeners"]
+    }
+    redirect = listeners[8080]["DefaultActions"][0]["RedirectConfig"]
+    assert (redirect["StatusCode"], redirect["Host"], redirect["Port"]) == ("HTTP_301", "mlflow.example.com", "8443")
+
+    renewed = run_role("alb", {**secure, "alb_certificate_arn": certificate_arns[1]})
+    assert renewed.writes == ["elasticloadbalancing:ModifyListener"], renewed.stdout
+    assert renewed.outputs["certificate_arn"] == certificate_arns[1]
+    closed = run_role("alb", {**secure, "alb_certificate_arn": certificate_arns[1], "alb_http_redirect": False})
+    assert closed.writes == ["elasticloadbalancing:DeleteListener"], closed.stdout
+    run_role("alb", {**secure, "alb_certificate_arn": certificate_arns[1]})
+    off = run_role("alb", plain)
+    assert off.writes == ["elasticloadbalancing:ModifyListener", "elasticloadbalancing:DeleteListener"], off.stdout
+    # The HTTP listener was closed in between: another one is there now.
+    assert {**off.outputs, "listener_arn": ""} == {**before, "listener_arn": ""}
+    assert run_role("alb", plain, "absent").rc == 0
