@@ -36,10 +36,9 @@ def poll(probe: t.Callable[[], bool], timeout: float) -> bool:
 class LoadBalancer:
     """The load balancer and the target group called `name`."""
 
-    def __init__(self, elb: t.Any, name: str, domain_name: str = "") -> None:
+    def __init__(self, elb: t.Any, name: str) -> None:
         self.elb = elb
         self.name = name
-        self.domain_name = domain_name
         self.load_balancer: dict | None = None
         self.listeners: list[dict] = []
         self.group: dict | None = None
@@ -89,7 +88,12 @@ class LoadBalancer:
                 raise ValueError(aws_changes.not_ours(f"{kind} {self.name}", owner_tags, remedy))
 
     def summary(self) -> dict[str, t.Any]:
-        return elb_rules.summary(self.load_balancer, self.group, self.listeners, self.domain_name)
+        return elb_rules.summary(self.load_balancer, self.group, self.listeners, self._domain_name())
+
+    def _domain_name(self) -> str:
+        """What clients call it, as its tag tells: AWS has no other place for that."""
+        arn = (self.load_balancer or {}).get("LoadBalancerArn")
+        return self.tags.get(arn, {}).get(elb_rules.DOMAIN_TAG, "") if arn else ""
 
     def await_active(self, timeout: float) -> None:
         """Until it is active; ValueError with the reason when that cannot be or takes too long."""
@@ -165,19 +169,16 @@ class LoadBalancer:
         arn = self.group["TargetGroupArn"] if self.group else ""
         for wanted in params["listeners"]:
             port, listener = wanted["port"], found.pop(wanted["port"], None)
-            after = elb_listeners.told(self._listener(wanted, arn), arn)
+            after = elb_listeners.told(elb_listeners.arguments(wanted, arn, params["domain_name"]), arn)
             if listener is None:
-                changes.want(f"listener {port}", "absent", after, self._create_listener(wanted, params["tags"]))
+                changes.want(f"listener {port}", "absent", after, self._create_listener(wanted, params))
             else:
                 before = elb_listeners.told(listener, arn)
-                changes.want(f"listener {port}", before, after, self._modify_listener(listener, wanted))
+                changes.want(f"listener {port}", before, after, self._modify_listener(listener, wanted, params))
         for port, listener in found.items():
             self.tags.pop(listener["ListenerArn"], None)
             before = elb_listeners.told(listener, arn)
             changes.want(f"listener {port}", before, "absent", self._delete_listener(listener))
-
-    def _listener(self, wanted: dict[str, t.Any], target_group_arn: str) -> dict[str, t.Any]:
-        return elb_listeners.arguments(wanted, target_group_arn, self.domain_name)
 
     def _call(self, operation: str, what: str = "load_balancer", **arguments: t.Any) -> t.Any:
         """Call an operation on the target group (`what` is group) or on the load balancer, which exist by now."""
@@ -209,19 +210,21 @@ class LoadBalancer:
             aws_retry=True,
         )["LoadBalancers"][0]
 
-    def _create_listener(self, wanted: dict[str, t.Any], tags: dict[str, str]) -> t.Callable[[], t.Any]:
+    def _create_listener(self, wanted: dict[str, t.Any], params: dict[str, t.Any]) -> t.Callable[[], t.Any]:
         return lambda: self._call(
             "create_listener",
             Port=wanted["port"],
-            Tags=ansible_dict_to_boto3_tag_list(tags),
-            **self._listener(wanted, self.group["TargetGroupArn"]),
+            Tags=ansible_dict_to_boto3_tag_list(params["tags"]),
+            **elb_listeners.arguments(wanted, self.group["TargetGroupArn"], params["domain_name"]),
         )
 
-    def _modify_listener(self, listener: dict, wanted: dict[str, t.Any]) -> t.Callable[[], t.Any]:
+    def _modify_listener(
+        self, listener: dict, wanted: dict[str, t.Any], params: dict[str, t.Any]
+    ) -> t.Callable[[], t.Any]:
         return lambda: self.elb.modify_listener(
             ListenerArn=listener["ListenerArn"],
             aws_retry=True,
-            **self._listener(wanted, self.group["TargetGroupArn"]),
+            **elb_listeners.arguments(wanted, self.group["TargetGroupArn"], params["domain_name"]),
         )
 
     def _delete_listener(self, listener: dict) -> t.Callable[[], t.Any]:

@@ -9,6 +9,9 @@ import typing as t
 
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import elb_listeners
 
+# Tag that tells what clients call the load balancer.
+DOMAIN_TAG = "mlflow-domain"
+
 
 def text(value: t.Any) -> str:
     """A value as ELB spells attributes."""
@@ -96,6 +99,7 @@ def summary(
     return {
         "alb_arn": load_balancer.get("LoadBalancerArn"),
         "alb_dns_name": load_balancer.get("DNSName"),
+        "domain_name": domain_name or None,
         "alb_hosted_zone_id": load_balancer.get("CanonicalHostedZoneId"),
         "state": load_balancer.get("State", {}).get("Code"),
         "target_group_arn": (group or {}).get("TargetGroupArn"),

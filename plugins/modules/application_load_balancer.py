@@ -79,6 +79,7 @@ options:
   domain_name:
     description:
       - Name by which clients reach the load balancer; without one it is the load balancer's own. Redirects lead to it.
+        It is kept as the tag C(mlflow-domain).
     type: str
     default: ""
   target_port:
@@ -202,6 +203,7 @@ load_balancer:
   sample:
     alb_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:loadbalancer/app/web/50dc6c495c0c9188
     alb_dns_name: web-1234567890.eu-west-2.elb.amazonaws.com
+    domain_name: null
     alb_hosted_zone_id: ZHURV8PSTC4K8
     state: provisioning
     target_group_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:targetgroup/web/73e2d6bc24d8a067
@@ -212,7 +214,7 @@ load_balancer:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, elb_load_balancer
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, elb_load_balancer, elb_rules
 
 
 def argument_spec() -> dict:
@@ -257,8 +259,10 @@ def argument_spec() -> dict:
 
 
 def run(module: AnsibleAWSModule) -> None:
-    params = dict(module.params, tags=aws_changes.text_tags(module.params["tags"]))
-    found = elb_load_balancer.LoadBalancer(elb_load_balancer.connect(module), params["name"], params["domain_name"])
+    domain_name = module.params["domain_name"]
+    domain = {elb_rules.DOMAIN_TAG: domain_name} if domain_name else {}
+    params = dict(module.params, tags=aws_changes.text_tags(module.params["tags"]) | domain)
+    found = elb_load_balancer.LoadBalancer(elb_load_balancer.connect(module), params["name"])
     found.find()
     found.check_owner(aws_changes.text_tags(params["owner_tags"]))
     if params["state"] == "present":

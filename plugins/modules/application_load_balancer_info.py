@@ -20,10 +20,6 @@ options:
     description: Name of the load balancer and of the target group.
     type: str
     required: true
-  domain_name:
-    description: Name by which clients reach the load balancer; without one it is the load balancer's own.
-    type: str
-    default: ""
   wait:
     description: Whether to wait until the load balancer is active. Check mode does not wait.
     type: bool
@@ -57,6 +53,7 @@ load_balancer:
   sample:
     alb_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:loadbalancer/app/web/50dc6c495c0c9188
     alb_dns_name: web-1234567890.eu-west-2.elb.amazonaws.com
+    domain_name: null
     alb_hosted_zone_id: ZHURV8PSTC4K8
     state: active
     target_group_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:targetgroup/web/73e2d6bc24d8a067
@@ -74,15 +71,12 @@ def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "domain_name": {"type": "str", "default": ""},
             "wait": {"type": "bool", "default": False},
             "wait_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
     )
-    found = elb_load_balancer.LoadBalancer(
-        elb_load_balancer.connect(module), module.params["name"], module.params["domain_name"]
-    )
+    found = elb_load_balancer.LoadBalancer(elb_load_balancer.connect(module), module.params["name"])
     with aws_changes.one_line_failures(module, "elasticloadbalancing", f"Load balancer {found.name}"):
         if module.params["wait"] and not module.check_mode:
             found.await_active(module.params["wait_timeout"])

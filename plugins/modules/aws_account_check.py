@@ -19,7 +19,8 @@ description:
     M(amazon.aws.aws_caller_info) and M(amazon.aws.aws_az_info) give botocore's texts on failure, and no module asks
     for orderable instance classes.
   - Wraps C(GetCallerIdentity) of STS, C(DescribeAvailabilityZones), C(DescribeVpcs) and C(DescribeSubnets) of EC2,
-    C(DescribeDBEngineVersions) and C(DescribeOrderableDBInstanceOptions) of RDS.
+    C(DescribeDBEngineVersions) and C(DescribeOrderableDBInstanceOptions) of RDS, and C(GetResources) of the Resource
+    Groups Tagging API.
 options:
   availability_zones:
     description: Names of the zones to use. When empty, the first O(zone_count) usable ones are chosen.
@@ -50,6 +51,10 @@ options:
     type: list
     elements: str
     default: []
+  deployment_tags:
+    description: Tags that the resources of the deployment carry, to tell which parts of it exist; empty not to ask.
+    type: dict
+    default: {}
   variable_names:
     description: What to call options in messages, as option to variable.
     type: dict
@@ -111,6 +116,17 @@ db_engine_version:
   returned: success
   type: str
   sample: "15.7"
+deployed_services:
+  description: AWS services, as ARNs name them, of which resources carry O(deployment_tags). AWS is some seconds behind.
+  returned: success
+  type: list
+  elements: str
+  sample: [acm, ecs, elasticloadbalancing, rds]
+deployed_domain_name:
+  description: Name by which clients reach the load balancer that carries O(deployment_tags); null if it has none.
+  returned: success
+  type: str
+  sample: mlflow.example.com
 """
 
 import os
@@ -125,7 +141,8 @@ except ImportError:
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_offers
+from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, aws_offers, elb_rules
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.aws_errors import GIVE, explain
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings, failure
 
@@ -137,7 +154,12 @@ class AccountCheck:
         self.module = module
         self.params = module.params
         self.found = Findings(module.params["variable_names"], module.params["variable_prefix"])
-        self.result: dict[str, Any] = {"db_engine_version": None, "availability_zones": []}
+        self.result: dict[str, Any] = {
+            "db_engine_version": None,
+            "availability_zones": [],
+            "deployed_services": [],
+            "deployed_domain_name": None,
+        }
 
     def run(self) -> None:
         # Each step makes the next one pointless if it fails; from the zones on all are asked.
@@ -148,6 +170,8 @@ class AccountCheck:
                 self._zones()
             if self.params["db_engine_version"]:
                 self._database()
+            if self.params["deployment_tags"]:
+                self._deployed()
 
     def _client(self, service: str) -> Any:
         return self.module.client(service, retry_decorator=AWSRetry.jittered_backoff(retries=5))
@@ -247,6 +271,21 @@ class AccountCheck:
         )
         return None if answer is None else answer["OrderableDBInstanceOptions"]
 
+    def _deployed(self) -> None:
+        tags = aws_changes.text_tags(self.params["deployment_tags"])
+        answer = self._ask(
+            "resourcegroupstaggingapi",
+            "get_resources",
+            "tag:GetResources",
+            TagFilters=[{"Key": key, "Values": [value]} for key, value in tags.items()],
+        )
+        for resource in (answer or {}).get("ResourceTagMappingList", []):
+            service = resource["ResourceARN"].split(":")[2]
+            domain = boto3_tag_list_to_ansible_dict(resource["Tags"]).get(elb_rules.DOMAIN_TAG)
+            self.result["deployed_services"] = sorted({*self.result["deployed_services"], service})
+            if domain and service == "elasticloadbalancing":
+                self.result["deployed_domain_name"] = domain
+
     def _ask(self, service: str, operation: str, action: str, **arguments: Any) -> dict[str, Any] | None:
         """All pages of the answer, or None after a problem was noted."""
         client = self._client(service)
@@ -273,6 +312,7 @@ def main() -> None:
             "vpc_id": {"type": "str", "default": ""},
             "public_subnet_ids": {"type": "list", "elements": "str", "default": []},
             "private_subnet_ids": {"type": "list", "elements": "str", "default": []},
+            "deployment_tags": {"type": "dict", "default": {}},
             "variable_names": {"type": "dict", "default": {}},
             "variable_prefix": {"type": "str", "default": ""},
         },

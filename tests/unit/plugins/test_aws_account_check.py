@@ -105,6 +105,30 @@ EXISTING = {
 }
 
 
+def tagged(arn, **tags):
+    return {"ResourceARN": arn, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+
+def test_which_parts_of_a_deployment_exist(check):
+    balancer = "arn:aws:elasticloadbalancing:eu-west-2:123456789012:loadbalancer/app/web/1"
+    found = [
+        tagged(balancer, **{"mlflow-domain": "mlflow.example.com"}),
+        tagged("arn:aws:acm:eu-west-2:123456789012:certificate/1"),
+        tagged("arn:aws:acm:eu-west-2:123456789012:certificate/2", **{"mlflow-domain": "not told by a certificate"}),
+    ]
+    asked = []
+
+    def answer(arguments):
+        asked.append(arguments["TagFilters"])
+        return {"ResourceTagMappingList": found}
+
+    result = check(AWS(get_resources=answer), deployment_tags={"owner": 1})
+    assert result["deployed_services"] == ["acm", "elasticloadbalancing"]
+    assert result["deployed_domain_name"] == "mlflow.example.com"
+    assert asked == [[{"Key": "owner", "Values": ["1"]}]]
+    assert check()["deployed_services"] == [] and check()["deployed_domain_name"] is None
+
+
 def test_what_is_found_and_chosen(check):
     result = check(**DATABASE)
     assert {
