@@ -38,7 +38,7 @@ options:
     default: present
   hosted_zone_id:
     description:
-      - Hosted zone into which the records go that prove the domain. When empty, RV(certificate.validation_records) tells
+      - Hosted zone into which the records go that prove the domain. When empty, RV(certificate) tells
         what to write elsewhere.
       - Records are removed from this zone, or when empty from the zones of this account that answer for their names.
     type: str

@@ -60,6 +60,8 @@ class Deployment:
     canaries: tuple[str, ...] = ()
     # Extra variables of every run.
     variables: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    # A hosts file that every run sees as /etc/hosts: what public DNS would say.
+    hosts_file: Path | None = None
 
     @property
     def options(self) -> list[str]:
@@ -67,7 +69,14 @@ class Deployment:
         return ["-i", f"inventories/{self.inventory}", "-e", json.dumps(variables)]
 
     def command(self, playbook: str, *options: str) -> list[str]:
-        return ["ansible-playbook", f"playbooks/{playbook}.yml", *self.options, *options]
+        return self.resolving(["ansible-playbook", f"playbooks/{playbook}.yml", *self.options, *options])
+
+    def resolving(self, command: list[str]) -> list[str]:
+        """A command that sees the hosts file, in a mount namespace of its own."""
+        if self.hosts_file is None:
+            return command
+        mount = f'mount --bind "{self.hosts_file}" /etc/hosts && exec "$@"'
+        return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh", *command]
 
     def play(
         self, playbook: str, *options: str, timeout: int = 900, credentials: bool = True

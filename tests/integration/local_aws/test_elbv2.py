@@ -22,7 +22,7 @@ import botocore.exceptions
 import psutil
 import pytest
 
-from tests.integration.local_aws.load_balancing import BIG, BLOCK, CHECK, PORT, Account, Load, Target, get, pairs
+from tests.integration.local_aws.load_balancing import BIG, BLOCK, PORT, Account, Load, Target, get, pairs
 
 REPOSITORY = Path(__file__).parents[3]
 REGION = "eu-west-2"

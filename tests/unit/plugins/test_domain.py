@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import typing as t
 
 import boto3
@@ -42,7 +43,7 @@ def account(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> t.Iterato
     """account(service) is its client."""
     monkeypatch.setattr(domain_certificates, "POLL_SECONDS", 0.01)
     with mock_aws():
-        yield lambda service: boto3.client(service, region_name="eu-west-2")
+        yield functools.partial(boto3.client, region_name="eu-west-2")
 
 
 @pytest.fixture

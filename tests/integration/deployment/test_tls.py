@@ -1,0 +1,172 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HTTPS on a live deployment: switched on with a domain of its own, renewed, switched off; in the order of this file."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import subprocess
+import threading
+import typing as t
+
+import pytest
+
+DOMAIN, HTTPS_PORT, HTTP_PORT = "mlflow.example.com", 8443, 8080
+CLIENT = """
+import json, mlflow, sys
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.set_experiment("over TLS")
+with mlflow.start_run() as run:
+    mlflow.log_metric("loss", 0.5)
+    mlflow.log_text("kept", "note.txt")
+print(json.dumps([mlflow.get_run(run.info.run_id).data.metrics, mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/note.txt")]))
+mlflow.delete_run(run.info.run_id)
+"""
+
+
+def state(live: t.Any) -> dict:
+    """What TLS changes, without what is new each time (ARNs of listeners and task definitions)."""
+    elb, ecs, route53 = (live.client(service) for service in ("elbv2", "ecs", "route53"))
+    balancer = elb.describe_load_balancers(Names=[live.name])["LoadBalancers"][0]
+    tags = elb.describe_tags(ResourceArns=[balancer["LoadBalancerArn"]])["TagDescriptions"][0]["Tags"]
+    definition = ecs.describe_task_definition(taskDefinition=live.name)["taskDefinition"]
+    groups = live.client("ec2").describe_security_groups(Filters=[{"Name": "tag:mlflow-deployment", "Values": [live.name]}])
+    return {
+        "listeners": [
+            (one["Port"], one["Protocol"], [action["Type"] for action in one["DefaultActions"]])
+            for one in elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+        ],
+        "tags": sorted((tag["Key"], tag["Value"]) for tag in tags),
+        "environment": sorted(
+            (one["name"], one["value"]) for one in definition["containerDefinitions"][0]["environment"]
+        ),
+        "rules": sorted(
+            (group["GroupName"], rule.get("FromPort", 0), rule.get("ToPort", 0))
+            for group in groups["SecurityGroups"]
+            for rule in group["IpPermissions"] + group["IpPermissionsEgress"]
+        ),
+        "certificates": live.client("acm").list_certificates()["CertificateSummaryList"],
+        "records": [
+            (record["Name"], record["Type"])
+            for zone in route53.list_hosted_zones()["HostedZones"]
+            for record in route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def before(live: t.Any) -> dict:
+    live.client("route53").create_hosted_zone(Name="example.com", CallerReference="a")
+    return state(live)
+
+
+@pytest.fixture(scope="module")
+def secure(live: t.Any, before: dict, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Any]:
+    """The live deployment with TLS switched on by one variable (the ports and the authority are those of this machine)."""
+    plain = dict(live.variables)
+    live.hosts_file = tmp_path_factory.mktemp("names") / "hosts"
+    live.hosts_file.write_text(f"127.0.0.1 localhost\n{live.outputs()['alb_dns_name']} {DOMAIN}\n")
+    live.variables |= {
+        "tls_domain_name": DOMAIN,
+        "alb_https_port": HTTPS_PORT,
+        "mlflow_ca_path": str(live.aws.directory / "certificates/ca.pem"),
+    }
+    predicted = live.play("site", "--check", "-e", "verify_wait_timeout=5")
+    assert predicted.returncode == 0 and "Start what the certificate needs" in predicted.stdout, predicted.stdout[-4000:]
+    run = live.play("site")
+    assert run.returncode == 0, run.stdout[-6000:]
+    yield live
+    live.variables, live.hosts_file = plain, None
+
+
+def test_https_is_verified_with_its_days(secure: t.Any) -> None:
+    assert secure.outputs()["tracking_uri"] == f"https://{DOMAIN}:{HTTPS_PORT}"
+    verified = secure.play("verify")
+    assert verified.returncode == 0, verified.stdout[-4000:]
+    assert f"the certificate is valid for {DOMAIN}, signed by Local AWS, for 394 more days" in verified.stdout
+    assert "http_redirect" in verified.stdout
+
+
+def test_nothing_is_written_again(secure: t.Any, changed: t.Callable) -> None:
+    calls = len(secure.aws.api_calls())
+    again = secure.play("site")
+    assert (again.returncode, changed(again)) == (0, 0), again.stdout[-4000:]
+    assert secure.aws.writes(calls) == []
+
+
+def test_an_unmodified_client_uses_it(secure: t.Any, mlflow_env: t.Any) -> None:
+    username, password = secure.admin()
+    environment = {
+        **secure.aws.environment,
+        "MLFLOW_TRACKING_USERNAME": username,
+        "MLFLOW_TRACKING_PASSWORD": password,
+        "REQUESTS_CA_BUNDLE": secure.variables["mlflow_ca_path"],
+    }
+    command = secure.resolving([str(mlflow_env("3.17.2") / "bin/python"), "-c", CLIENT, secure.outputs()["tracking_uri"]])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [{"loss": 0.5}, "kept"]
+
+
+def ask(live: t.Any, context: ssl.SSLContext) -> int:
+    """The status of one request over TLS on a connection of its own."""
+    with (
+        socket.create_connection((live.outputs()["alb_dns_name"], HTTPS_PORT), timeout=20) as raw,
+        context.wrap_socket(raw, server_hostname=DOMAIN) as connection,
+    ):
+        connection.sendall(f"GET /health HTTP/1.1\r\nHost: {DOMAIN}:{HTTPS_PORT}\r\nConnection: close\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        answer.read()
+        return answer.status
+
+
+def test_another_certificate_costs_no_request(secure: t.Any) -> None:
+    """Another name in it makes the role request a new one, show it, and remove the first."""
+    context = ssl.create_default_context(cafile=secure.variables["mlflow_ca_path"])
+    first = secure.client("acm").list_certificates()["CertificateSummaryList"]
+    statuses: list[t.Any] = []
+    stop = threading.Event()
+
+    def load() -> None:
+        while not stop.wait(0.02):
+            try:
+                statuses.append(ask(secure, context))
+            except (OSError, http.client.HTTPException) as error:
+                statuses.append(repr(error))
+
+    client = threading.Thread(target=load)
+    client.start()
+    try:
+        secure.variables["tls_alternative_names"] = ["other.example.com"]
+        run = secure.play("site")
+    finally:
+        stop.set()
+        client.join()
+    assert run.returncode == 0, run.stdout[-4000:]
+    second = secure.client("acm").list_certificates()["CertificateSummaryList"]
+    assert len(second) == 1 and second[0]["CertificateArn"] != first[0]["CertificateArn"]
+    assert len(statuses) > 100 and set(statuses) == {200}
+
+
+def test_http_leads_to_https(secure: t.Any) -> None:
+    connection = http.client.HTTPConnection(secure.outputs()["alb_dns_name"], HTTP_PORT, timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", "/#/experiments", headers={"Host": DOMAIN})
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Location"]) == (301, f"https://{DOMAIN}:{HTTPS_PORT}/#/experiments")
+
+
+def test_switched_off_nothing_of_it_remains(secure: t.Any, before: dict, changed: t.Callable) -> None:
+    for name in ("tls_domain_name", "tls_alternative_names"):
+        secure.variables.pop(name)
+    off = secure.play("site")
+    assert off.returncode == 0, off.stdout[-4000:]
+    assert state(secure) == before
+    again = secure.play("site")
+    assert (again.returncode, changed(again)) == (0, 0), again.stdout[-4000:]
