@@ -15,7 +15,7 @@ LINKS = ROOT / "playbooks/collections/ansible_collections/mlops/mlflow_aws"
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml"))
 # In these entry points something is waited for that main has started.
-SLOW = {"network", "rds", "alb"}
+SLOW = {"network", "tls", "rds", "alb"}
 
 
 def load(path: Path):
