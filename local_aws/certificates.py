@@ -20,47 +20,42 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 # "ACM certificates are valid for 13 months (395 days)": the page above.
 VALID_DAYS = 395
+AUTHORITY_VALID_DAYS = 3650
 KEY_BITS = 2048
 
 
 class Authority:
-    """Made when it is first needed; its key never leaves the process."""
+    """Its key never leaves the process."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "certificates"
-        self._key: ec.EllipticCurvePrivateKey | None = None
+        self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Local AWS")])
+        certificate = (
+            self._builder(self._name, self._key.public_key(), AUTHORITY_VALID_DAYS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        own = folder / "certificates"
+        own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (own / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, domain: str, names: list[str]) -> tuple[bytes, bytes]:
         """(certificate, private key) in PEM for `domain` and other names."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain)])
         every = [_general_name(one) for one in dict.fromkeys([domain, *names])]
-        authority = self._authority_key()
         certificate = (
             self._builder(subject, key.public_key(), VALID_DAYS)
             .add_extension(x509.SubjectAlternativeName(every), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
-            .sign(authority, hashes.SHA256())
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
         )
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return certificate.public_bytes(serialization.Encoding.PEM), private
-
-    def _authority_key(self) -> ec.EllipticCurvePrivateKey:
-        if self._key is None:
-            self._key = ec.generate_private_key(ec.SECP256R1())
-            certificate = (
-                self._builder(self._name, self._key.public_key(), 3650)
-                .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-                .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
-                .sign(self._key, hashes.SHA256())
-            )
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (self._folder / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        return self._key
 
     def _builder(self, subject: x509.Name, public_key: object, days: int) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.timezone.utc)

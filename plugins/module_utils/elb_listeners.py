@@ -87,6 +87,12 @@ def serving(listeners: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
     return sorted(answering, key=lambda listener: (listener["Protocol"] != "HTTPS", listener["Port"]))
 
 
-def host(name: str, listener: dict[str, t.Any]) -> str:
-    """What a client of this listener sends as Host: `name` or `name:port`."""
-    return name if listener["Port"] == SCHEME_PORTS.get(listener["Protocol"]) else f"{name}:{listener['Port']}"
+def origins(name: str | None, listeners: list[dict[str, t.Any]]) -> list[str]:
+    """`scheme://name` or `scheme://name:port` of each listener that answers, the one that clients use first."""
+    if not name:
+        return []
+    return [
+        f"{one['Protocol'].lower()}://{name}"
+        + ("" if one["Port"] == SCHEME_PORTS.get(one["Protocol"]) else f":{one['Port']}")
+        for one in serving(listeners)
+    ]

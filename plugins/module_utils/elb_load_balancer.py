@@ -90,6 +90,16 @@ class LoadBalancer:
     def summary(self) -> dict[str, t.Any]:
         return elb_rules.summary(self.load_balancer, self.group, self.listeners, self._domain_name())
 
+    def predicted(self, params: dict[str, t.Any]) -> dict[str, t.Any]:
+        """`summary` with the hosts and origins that a run would leave, as far as the load balancer's name is known."""
+        name = params["domain_name"] or (self.load_balancer or {}).get("DNSName")
+        wanted = [
+            {"Port": option["port"], **elb_listeners.arguments(option, "", params["domain_name"])}
+            for option in params["listeners"]
+        ]
+        origins = elb_listeners.origins(name, wanted) if self.load_balancer else []
+        return {**self.summary(), **elb_rules.reached_at(origins)}
+
     def _domain_name(self) -> str:
         """What clients call it, as its tag tells: AWS has no other place for that."""
         arn = (self.load_balancer or {}).get("LoadBalancerArn")

@@ -94,8 +94,7 @@ def summary(
     """What others need to know; null for what does not exist. Clients use `domain_name` if there is one."""
     load_balancer = load_balancer or {}
     serving = elb_listeners.serving(listeners)
-    name = domain_name or load_balancer.get("DNSName")
-    hosts = [elb_listeners.host(name, listener) for listener in serving] if load_balancer else []
+    origins = elb_listeners.origins(domain_name or load_balancer.get("DNSName"), listeners)
     return {
         "alb_arn": load_balancer.get("LoadBalancerArn"),
         "alb_dns_name": load_balancer.get("DNSName"),
@@ -105,9 +104,14 @@ def summary(
         "target_group_arn": (group or {}).get("TargetGroupArn"),
         "listener_arn": serving[0]["ListenerArn"] if serving else None,
         "certificate_arn": _certificate(serving[0]) if serving else None,
-        "tracking_uri": f"{serving[0]['Protocol'].lower()}://{hosts[0]}" if hosts else None,
-        "hosts": hosts,
+        "tracking_uri": origins[0] if origins else None,
+        **reached_at(origins),
     }
+
+
+def reached_at(origins: list[str]) -> dict[str, list[str]]:
+    """What browsers send as Origin, and clients as Host."""
+    return {"origins": origins, "hosts": [origin.partition("://")[2] for origin in origins]}
 
 
 def _certificate(listener: dict) -> str | None:

@@ -197,7 +197,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 load_balancer:
-  description: What there is; null for what does not exist, and in check mode for what a run would create.
+  description:
+    - What there is; null for what does not exist, and in check mode for what a run would create. RV(load_balancer) has
+      C(origins) and C(hosts), what browsers send as Origin and clients as Host; in check mode they are those that a run
+      would leave.
   returned: success
   type: dict
   sample:
@@ -210,6 +213,7 @@ load_balancer:
     listener_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:listener/app/web/50dc6c495c0c9188/f2f7dc8efc522ab2
     certificate_arn: null
     tracking_uri: http://web-1234567890.eu-west-2.elb.amazonaws.com
+    origins: [http://web-1234567890.eu-west-2.elb.amazonaws.com]
     hosts: [web-1234567890.eu-west-2.elb.amazonaws.com]
 """
 
@@ -272,7 +276,9 @@ def run(module: AnsibleAWSModule) -> None:
     if changes and not module.check_mode:
         changes.apply()
         found.find()
-    module.exit_json(changed=bool(changes), load_balancer=found.summary(), diff=changes.diff)
+    predicting = module.check_mode and params["state"] == "present"
+    told = found.predicted(params) if predicting else found.summary()
+    module.exit_json(changed=bool(changes), load_balancer=told, diff=changes.diff)
 
 
 def main() -> None:

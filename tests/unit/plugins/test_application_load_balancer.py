@@ -240,6 +240,7 @@ def test_clients_use_https_and_leave_the_port_of_the_scheme_out() -> None:
         listener(443, "HTTPS", **FORWARD),
     ]
     told = elb_rules.summary({"DNSName": "alb.example"}, None, found, "web.example")
+    assert told["origins"] == ["https://web.example", "https://web.example:8443", "http://web.example:443"]
     assert told["hosts"] == ["web.example", "web.example:8443", "web.example:443"]
     assert told["tracking_uri"] == "https://web.example" and told["certificate_arn"] is None
     assert elb_rules.summary(None, None, [], "web.example")["hosts"] == []
