@@ -60,6 +60,11 @@ class Processes:
             self._groups[process.pid] = process
         return process
 
+    def started(self, prefix: str) -> list[subprocess.Popen[bytes]]:
+        """The leaders, not yet ended by us, of the groups whose label begins so."""
+        with self._lock:
+            return [one for one in self._groups.values() if one.label.startswith(prefix)]  # type: ignore[attr-defined]
+
     def members(self, process: subprocess.Popen[bytes]) -> list[int]:
         """PIDs alive in the session that `process` leads."""
         found = []

@@ -9,11 +9,12 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from .addresses import Addresses
 from .credentials import Credentials
 from .latency import Latency
+from .metrics import Metrics
 from .processes import Processes
 from .settings import Settings
 
@@ -34,12 +35,18 @@ class Runtime:
     processes: Processes
     latency: Latency
     credentials: Credentials
+    metrics: Metrics
     stopping: threading.Event = dataclasses.field(default_factory=threading.Event)
     reconcilers: list[Reconciler] = dataclasses.field(default_factory=list)
     # Called in order when the instance goes down, before the processes that are left are ended.
     closers: list[Callable[[], None]] = dataclasses.field(default_factory=list)
+    # Path below /local-aws/ to what anybody may read there.
+    pages: dict[str, bytes] = dataclasses.field(default_factory=dict)
     # Kind of thing to a function that lists them.
     reporters: dict[str, Callable[[], list[dict]]] = dataclasses.field(default_factory=dict)
+    # Beginning of an alarm action's ARN to what carries it out, given the alarm and the ARN: at the transition and
+    # once in each period of the alarm for as long as it stays in that state.
+    alarm_actions: dict[str, Callable[[Any, str], None]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def create(cls, settings: Settings) -> Runtime:
@@ -49,6 +56,7 @@ class Runtime:
             processes=Processes(settings.folder),
             latency=Latency(settings),
             credentials=Credentials(),
+            metrics=Metrics(settings.account_id),
         )
 
     def report(self) -> dict[str, list[dict]]:

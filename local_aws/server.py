@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .metrics import MetricError
 from .recorder import Recorder
 from .regions import Regions
 from .runtime import Runtime
@@ -46,7 +47,10 @@ def make(runtime: Runtime) -> Any:
 
 
 def own_paths(application: Callable[..., Iterable[bytes]], runtime: Runtime) -> Callable[..., Iterable[bytes]]:
-    """Answer what is not AWS's: the credentials of tasks, the state of the instance. moto's own pages stay hidden."""
+    """Answer what is not AWS's: credentials of tasks, metrics for tests, the state of the instance.
+
+    moto's own pages stay hidden.
+    """
 
     def dispatch(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
@@ -56,12 +60,24 @@ def own_paths(application: Callable[..., Iterable[bytes]], runtime: Runtime) -> 
             return application(environ, start_response)
         if path == OWN + "status":
             return _answer(start_response, "200 OK", json.dumps(runtime.report()).encode())
-        document = runtime.credentials.answer(path)
+        if path == OWN + "metrics":
+            return _push_metrics(runtime, environ, start_response)
+        document = runtime.pages.get(path.removeprefix(OWN)) or runtime.credentials.answer(path)
         if document is None:
             return _answer(start_response, "404 Not Found", b"{}")
         return _answer(start_response, "200 OK", document)
 
     return dispatch
+
+
+def _push_metrics(runtime: Runtime, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    if environ["REQUEST_METHOD"] != "POST":
+        return _answer(start_response, "405 Method Not Allowed", b"{}")
+    try:
+        kept = runtime.metrics.push(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+    except MetricError as error:
+        return _answer(start_response, "400 Bad Request", json.dumps({"message": str(error)}).encode())
+    return _answer(start_response, "200 OK", json.dumps({"values": kept}).encode())
 
 
 def _answer(start_response: Callable[..., Any], status: str, body: bytes) -> list[bytes]:

@@ -15,17 +15,18 @@ DEFAULT_PORT = 4566
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """`latency_scale` 0 makes everything at once, 1 takes as long as AWS."""
+    """`latency_scale` 0 makes everything at once, 1 takes as long as AWS. Metrics are `metric_seconds` apart."""
 
     api_port: int
     folder: Path
     latency_scale: float = 0.0
     latency_seed: int | None = None
+    metric_seconds: float = 60.0
     account_id: str = "123456789012"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """From LOCAL_AWS_PORT, _DIR, _LATENCY_SCALE and _LATENCY_SEED; ValueError names the bad one."""
+        """From LOCAL_AWS_PORT, _DIR, _LATENCY_SCALE, _LATENCY_SEED, _METRIC_SECONDS; ValueError names the bad one."""
         environment = os.environ if environment is None else environment
         port = _number(environment, "LOCAL_AWS_PORT", int, DEFAULT_PORT)
         if not 1 <= port <= 65535:
@@ -35,11 +36,15 @@ class Settings:
             raise ValueError(
                 f"LOCAL_AWS_LATENCY_SCALE is {scale}: give 0 (no delays) to 1 (as slow as AWS), at most 100"
             )
+        metric_seconds = _number(environment, "LOCAL_AWS_METRIC_SECONDS", float, 60.0)
+        if not 1 <= metric_seconds <= 300:
+            raise ValueError(f"LOCAL_AWS_METRIC_SECONDS is {metric_seconds}: give 1 to 300 seconds")
         return cls(
             api_port=port,
             folder=Path(environment.get("LOCAL_AWS_DIR") or ".local_aws").resolve(),
             latency_scale=scale,
             latency_seed=_number(environment, "LOCAL_AWS_LATENCY_SEED", int, None),
+            metric_seconds=metric_seconds,
         )
 
     @property
