@@ -9,6 +9,7 @@ import ipaddress
 import re
 from typing import Any
 
+from .elb_targets import sign_on_of
 from .load_balancer_rules import Unsupported, target_groups
 from .load_balancer_tls import check_policy
 from .target_directory import MOST_ADDRESSES
@@ -103,6 +104,30 @@ def check_protocol(protocol: str | None, policy: str | None, certificate_arns: l
             f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a supported "
             f"key size; its status is {certificate.status}",
         )
+
+
+def check_sign_on(actions: list[dict[str, Any]], protocol: str, existing: Any) -> None:
+    """Authenticate actions; `existing` is the rule that is changed, or None. Fills in a client secret that is kept.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_AuthenticateOidcActionConfig.html
+    """
+    for action in actions:
+        if action.get("Type") != "authenticate-oidc":
+            continue
+        if protocol != "HTTPS":
+            raise InvalidRequest(
+                "InvalidLoadBalancerAction", "Authenticate actions are only supported on HTTPS listeners"
+            )
+        config = action["AuthenticateOidcConfig"]
+        for name in ("Issuer", "AuthorizationEndpoint", "TokenEndpoint", "UserInfoEndpoint"):
+            if not str(config.get(name, "")).startswith("https://"):
+                raise InvalidRequest("InvalidLoadBalancerAction", f"{name} '{config.get(name)}' must be an HTTPS URL")
+        if str(config.pop("UseExistingClientSecret", False)).lower() == "true":
+            config["ClientSecret"] = (sign_on_of(existing) or {}).get("ClientSecret") if existing else None
+        if not config.get("ClientSecret"):
+            raise InvalidRequest("InvalidLoadBalancerAction", "A client secret must be specified")
+        if not 1 <= int(config.get("SessionTimeout") or 604800) <= 604800:
+            raise InvalidRequest("InvalidLoadBalancerAction", "The session timeout must be in 1-604800 seconds")
 
 
 def check_groups(backend: Any, actions: list[dict[str, Any]], balancer_arn: str) -> None:

@@ -104,6 +104,14 @@ def rules_of(listener: Any) -> list[Any]:
     )
 
 
+def sign_on_of(rule: Any) -> dict[str, Any] | None:
+    """The AuthenticateOidcConfig of one of moto's rules, with the secret that is shown to nobody; None without one."""
+    for action in rule.actions:
+        if action.type == "authenticate-oidc":
+            return {**action.data["AuthenticateOidcConfig"], "ClientSecret": action.kept_secret}
+    return None
+
+
 def users_of(backend: Any) -> Iterator[tuple[str, Any]]:
     """(ARN of a target group, load balancer that forwards to it), for every rule of every listener."""
     for balancer in list(backend.load_balancers.values()):

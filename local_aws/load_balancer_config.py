@@ -32,6 +32,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOK_UP_SECONDS = 0.05
 # What ALB calls invalid: a name with anything but letters, digits and hyphens; these are what Go lets through.
 INVALID_HEADER_NAMES = [f"*{character}*" for character in "!#$%&'+.^_`|~"]
+# A client's own never reach a target of a rule with sign-on.
+SIGN_ON_HEADERS = ("X-Amzn-Oidc-Identity", "X-Amzn-Oidc-Accesstoken", "X-Amzn-Oidc-Data")
 ALB_ERRORS = {502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
 
 
@@ -82,7 +84,8 @@ def proxy_config(
 def _server(listener: Listener, groups: dict[str, TargetGroup], directory: tuple[str, int]) -> dict[str, Any]:
     routes = _header_routes(listener)
     for rule in listener.rules:
-        route: dict[str, Any] = {"handle": [_handler(rule, listener, groups, directory)], "terminal": True}
+        first = [_ask_who_it_is(rule.sign_on, listener)] if rule.sign_on else []
+        route: dict[str, Any] = {"handle": [*first, _handler(rule, listener, groups, directory)], "terminal": True}
         if rule.conditions:
             route["match"] = [matcher(rule.conditions)]
         routes.append(route)
@@ -121,6 +124,29 @@ def _header_routes(listener: Listener) -> list[dict[str, Any]]:
             }
         )
     return routes
+
+
+def _ask_who_it_is(place: tuple[str, str], listener: Listener) -> dict[str, Any]:
+    """Let a request pass with what the sign-on service adds to it, or give the client that service's answer."""
+    address, path = place
+    passed = {name: [f"{{http.reverse_proxy.header.{name}}}"] for name in SIGN_ON_HEADERS}
+    told = {
+        "X-Forwarded-Uri": ["{http.request.uri}"],
+        "X-Forwarded-Host": ["{http.request.hostport}"],
+        "X-Forwarded-Proto": [listener.scheme],
+    }
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": address}],
+        "rewrite": {"method": "GET", "uri": path},
+        "headers": {"request": {"set": told}},
+        "handle_response": [
+            {
+                "match": {"status_code": [200]},
+                "routes": [{"handle": [{"handler": "headers", "request": {"set": passed}}]}],
+            }
+        ],
+    }
 
 
 def _handler(

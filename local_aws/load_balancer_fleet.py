@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import socket
 import threading
@@ -20,7 +21,9 @@ from . import elb_targets
 from .certificate_directory import CertificateDirectory
 from .load_balancer import ListenerProxy, ProxyError, bind
 from .load_balancer_config import LOOK_UP_SECONDS, Listener, TargetGroup, proxy_config
-from .load_balancer_rules import rule
+from .load_balancer_rules import Rule, rule
+from .sign_on import Provider
+from .sign_on_service import SignOnService
 from .target_directory import TargetDirectory, name_of
 from .target_health import Health, Outcome, observe
 from .target_prober import probe
@@ -38,6 +41,9 @@ class Fleet:
         self._folder = runtime.settings.folder / "load_balancers"
         self._directory = TargetDirectory()
         self._certificates = CertificateDirectory()
+        self._sign_on = SignOnService()
+        # AWS serves it at https://public-keys.auth.elb.<region>.amazonaws.com/<key ID>.
+        runtime.pages[f"elb-public-keys/{self._sign_on.signer.key_id}"] = self._sign_on.signer.public_key
         self._bound: dict[Place, socket.socket] = {}
         self._proxies: dict[Place, ListenerProxy] = {}
         self.lock = threading.RLock()
@@ -65,6 +71,7 @@ class Fleet:
                 self._close(place)
             changed = self.publish()
             self._publish_certificates()
+            self._publish_sign_on()
             broken = []
             for place, (backend, balancer, listener) in declared.items():
                 balancer.activate()
@@ -112,6 +119,7 @@ class Fleet:
                 self._close(place)
             self._directory.close()
             self._certificates.close()
+            self._sign_on.close()
 
     def _close(self, place: Place) -> None:
         if place in self._proxies:
@@ -131,9 +139,7 @@ class Fleet:
             port=place[1],
             descriptor=proxy.descriptor,
             tls=(declared.ssl_policy, self._certificates.url(_certificate_name(declared))) if secure else None,
-            rules=tuple(
-                rule([action.data for action in one.actions], one.conditions) for one in elb_targets.rules_of(declared)
-            ),
+            rules=tuple(self._rule(one) for one in elb_targets.rules_of(declared)),
             idle_timeout=int(balancer.attrs["idle_timeout.timeout_seconds"]),
             preserve_host=balancer.attrs["routing.http.preserve_host_header.enabled"] == "true",
             drop_invalid_headers=balancer.attrs["routing.http.drop_invalid_header_fields.enabled"] == "true",
@@ -150,6 +156,24 @@ class Fleet:
                     names.setdefault(name_of(group.arn, port), []).append(address)
         return self._directory.publish({name: tuple(addresses) for name, addresses in names.items()})
 
+    def _rule(self, declared: Any) -> Rule:
+        made = rule([action.data for action in declared.actions], declared.conditions)
+        if elb_targets.sign_on_of(declared) is None:
+            return made
+        return dataclasses.replace(made, sign_on=self._sign_on.place(_rule_name(declared)))
+
+    def _publish_sign_on(self) -> None:
+        """Tell the sign-on service which provider each rule has."""
+        rules = {}
+        for backend in self.backends():
+            for balancer in backend.load_balancers.values():
+                for listener in balancer.listeners.values():
+                    for one in elb_targets.rules_of(listener):
+                        config = elb_targets.sign_on_of(one)
+                        if config is not None:
+                            rules[_rule_name(one)] = (Provider.from_api(config), balancer.arn)
+        self._sign_on.publish(rules)
+
     def _publish_certificates(self) -> None:
         """Let the proxies show the certificates that the listeners have now, also those imported again."""
         bundles = {}
@@ -161,6 +185,10 @@ class Fleet:
                     if found is not None:
                         bundles[_certificate_name(listener)] = b"\n".join([found.cert, found.chain, found.key])
         self._certificates.publish(bundles)
+
+
+def _rule_name(rule: Any) -> str:
+    return rule.arn.rsplit("/", 1)[1]
 
 
 def _certificate_name(listener: Any) -> str:

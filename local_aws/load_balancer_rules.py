@@ -24,6 +24,8 @@ class Rule:
 
     action: dict[str, Any]
     conditions: tuple[dict[str, Any], ...] = field(default=())
+    # (host:port, path) of the service that is asked about each request first; see sign_on_service.py.
+    sign_on: tuple[str, str] | None = None
 
     @property
     def target_group(self) -> str:
@@ -39,10 +41,18 @@ def target_groups(action: dict[str, Any]) -> list[str]:
     return [action["TargetGroupArn"]] if "TargetGroupArn" in action else []
 
 
+def in_order(actions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(actions, key=lambda action: int(action.get("Order") or 0))
+
+
 def rule(actions: list[dict[str, Any]], conditions: list[dict[str, Any]]) -> Rule:
     """The rule these API structures declare; Unsupported if it cannot be served exactly."""
+    actions = [action for action in in_order(actions) if action.get("Type") != "authenticate-oidc"]
     if len(actions) != 1:
-        raise Unsupported(f"a rule with {len(actions)} actions is not supported by the local AWS: give exactly one")
+        raise Unsupported(
+            f"a rule with {len(actions)} actions is not supported by the local AWS: give exactly one, after at most one "
+            "authenticate-oidc"
+        )
     action = actions[0]
     kind = action.get("Type")
     if kind == "forward":
@@ -53,7 +63,8 @@ def rule(actions: list[dict[str, Any]], conditions: list[dict[str, Any]]) -> Rul
         fixed_response(action["FixedResponseConfig"])
     else:
         raise Unsupported(
-            f"listener action '{kind}' is not supported by the local AWS: use forward, redirect or fixed-response"
+            f"listener action '{kind}' is not supported by the local AWS: use forward, redirect, fixed-response or "
+            "authenticate-oidc"
         )
     matcher(tuple(conditions))
     return Rule(action, tuple(conditions))

@@ -316,6 +316,7 @@ def _patch_listeners(fleet: Fleet) -> None:
         acm = acm_backends[self.account_id][self.region_name]
         elb_requests.check_protocol(protocol, ssl_policy, [certificate] if certificate else [], acm)
         rule(actions, [])
+        elb_requests.check_sign_on(actions, protocol, None)
         elb_requests.check_groups(self, actions, load_balancer_arn)
         _reserve(balancer, port)
         return plain_create(
@@ -349,6 +350,7 @@ def _patch_listeners(fleet: Fleet) -> None:
         elb_requests.check_protocol(protocol, ssl_policy or found.ssl_policy, arns, acm)
         if actions:
             rule(actions, [])
+            elb_requests.check_sign_on(actions, protocol, found._default_rule[0])
             elb_requests.check_groups(self, actions, found.load_balancer_arn)
         if port is not None and int(port) != int(found.port):
             _reserve(self.load_balancers[found.load_balancer_arn], port)
@@ -406,6 +408,14 @@ def _patch_listeners(fleet: Fleet) -> None:
 
 
 def _patch_rules() -> None:
+    def keep_secret(self: Any, data: dict[str, Any]) -> None:
+        # moto tells everybody the client secret; AWS's answers leave it out.
+        config = dict(data.get("AuthenticateOidcConfig") or {})
+        self.kept_secret = config.pop("ClientSecret", None)
+        plain_action(self, {**data, "AuthenticateOidcConfig": config} if config else data)
+
+    plain_action = replace(models.FakeAction, "__init__", keep_secret, ("self", "data"))
+
     def create_rule(
         self: Any,
         listener_arn: str,
@@ -417,6 +427,7 @@ def _patch_rules() -> None:
         # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateRule.html
         rule(actions, conditions)
         listener = self.describe_listeners(None, [listener_arn])[0]
+        elb_requests.check_sign_on(actions, listener.protocol, None)
         elb_requests.check_groups(self, actions, listener.load_balancer_arn)
         return plain_create(self, listener_arn, conditions, priority, actions, tags)
 
@@ -425,6 +436,7 @@ def _patch_rules() -> None:
         found = self.describe_rules(listener_arn=None, rule_arns=[rule_arn])[0]
         rule(actions or [action.data for action in found.actions], conditions or found.conditions)
         listener = self.describe_listeners(None, [found.listener_arn])[0]
+        elb_requests.check_sign_on(actions or [], listener.protocol, found)
         elb_requests.check_groups(self, actions, listener.load_balancer_arn)
         return plain_modify(self, rule_arn, conditions, actions)
 

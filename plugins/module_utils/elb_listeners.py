@@ -5,10 +5,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import typing as t
 
 # Port that a client leaves out of a URL and of the Host header.
 SCHEME_PORTS = {"HTTP": 80, "HTTPS": 443}
+# Tag that tells which client secret a listener was given: AWS shows the secret to nobody.
+SIGN_ON_TAG = "mlflow-sign-on"
+# Programs bring MLflow's own credentials, which MLflow checks; they have no browser to sign on with.
+BASIC_AUTH = {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "Authorization", "Values": ["Basic *"]}}
+BASIC_AUTH_PRIORITY = 1
+# What AWS fills in.
+SIGN_ON_DETAILS = ("SessionCookieName", "AuthenticationRequestExtraParams", "UseExistingClientSecret")
 # What a redirect action leaves as the client asked for it.
 KEPT_OF_REQUEST = {"Path": "/#{path}", "Query": "#{query}"}
 
@@ -22,13 +30,41 @@ def arguments(option: dict[str, t.Any], target_group_arn: str, domain_name: str)
     return {
         "Protocol": option["protocol"],
         **tls,
-        "DefaultActions": [_action(option, target_group_arn, domain_name)],
+        "DefaultActions": [*_sign_on(option), _action(option, target_group_arn, domain_name)],
     }
+
+
+def _sign_on(option: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    wanted = option.get("sign_on")
+    if not wanted:
+        return []
+    config = {
+        "Issuer": wanted["issuer"],
+        "AuthorizationEndpoint": wanted["authorization_endpoint"],
+        "TokenEndpoint": wanted["token_endpoint"],
+        "UserInfoEndpoint": wanted["user_info_endpoint"],
+        "ClientId": wanted["client_id"],
+        "ClientSecret": wanted["client_secret"],
+        "Scope": wanted["scope"],
+        "SessionTimeout": wanted["session_timeout"],
+        "OnUnauthenticatedRequest": "authenticate",
+    }
+    return [{"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": config}]
+
+
+def fingerprint(option: dict[str, t.Any]) -> str:
+    """Tells client secrets apart without telling them; empty without sign-on. Slow to compute, so that none is guessed."""
+    wanted = option.get("sign_on")
+    if not wanted:
+        return ""
+    salt = f"{wanted['issuer']} {wanted['client_id']}".encode()
+    return hashlib.scrypt(wanted["client_secret"].encode(), salt=salt, n=16384, r=8, p=1, dklen=8).hex()
 
 
 def _action(option: dict[str, t.Any], target_group_arn: str, domain_name: str) -> dict[str, t.Any]:
     if not option["redirect_port"]:
-        return {"Type": "forward", "TargetGroupArn": target_group_arn}
+        order = {"Order": 2} if option.get("sign_on") else {}
+        return {"Type": "forward", **order, "TargetGroupArn": target_group_arn}
     redirect = {
         "Protocol": "HTTPS",
         "Port": str(option["redirect_port"]),
@@ -39,17 +75,19 @@ def _action(option: dict[str, t.Any], target_group_arn: str, domain_name: str) -
     return {"Type": "redirect", "RedirectConfig": redirect}
 
 
-def told(listener: dict[str, t.Any], target_group_arn: str) -> str:
-    """A listener, found or wanted, in words that differ where it does: for comparing and for diffs."""
+def told(listener: dict[str, t.Any], target_group_arn: str, secret: str = "") -> str:
+    """A listener, found or wanted, in words that differ where it does: for comparing and for diffs. `secret` is the
+    fingerprint of its client secret."""
     tls = ""
     if listener["Protocol"] == "HTTPS":
         certificates = ", ".join(one["CertificateArn"] for one in listener.get("Certificates", []))
         tls = f" with {certificates or 'no certificate'} by {listener.get('SslPolicy')}"
-    actions = [_told_action(action, target_group_arn) for action in listener.get("DefaultActions", [])]
+    in_order = sorted(listener.get("DefaultActions", []), key=lambda action: action.get("Order", 0))
+    actions = [_told_action(action, target_group_arn, secret) for action in in_order]
     return f"{listener['Protocol']}{tls}, {', then '.join(actions)}"
 
 
-def _told_action(action: dict[str, t.Any], target_group_arn: str) -> str:
+def _told_action(action: dict[str, t.Any], target_group_arn: str, secret: str) -> str:
     if action["Type"] == "forward" and action.get("TargetGroupArn") == target_group_arn:
         return "forwards"
     if action["Type"] == "redirect":
@@ -58,7 +96,27 @@ def _told_action(action: dict[str, t.Any], target_group_arn: str) -> str:
             f"redirects ({config['StatusCode']}) to {config.get('Protocol', '#{protocol}').lower()}://{config['Host']}:"
             f"{config.get('Port', '#{port}')}{config['Path']}?{config['Query']}"
         )
+    if action["Type"] == "authenticate-oidc":
+        config = action["AuthenticateOidcConfig"]
+        told_config = ", ".join(
+            f"{key} {value}" for key, value in sorted(config.items()) if key not in ("ClientSecret", *SIGN_ON_DETAILS)
+        )
+        return f"signs users on ({told_config}, client secret {secret or 'unknown'})"
     return f"does something else ({action['Type']})"
+
+
+def basic_auth_rule(target_group_arn: str) -> dict[str, t.Any]:
+    """CreateRule and ModifyRule, without the priority, for requests that bring MLflow's own credentials."""
+    return {"Conditions": [BASIC_AUTH], "Actions": [{"Type": "forward", "TargetGroupArn": target_group_arn}]}
+
+
+def told_rule(rule: dict[str, t.Any], target_group_arn: str) -> str:
+    """A rule, found or wanted, in words that differ where it does."""
+    conditions = [
+        f"{one['Field']} {one.get('HttpHeaderConfig') or one.get('Values')}" for one in rule.get("Conditions", [])
+    ]
+    actions = [_told_action(action, target_group_arn, "") for action in rule.get("Actions", [])]
+    return f"where {' and '.join(conditions)}: {', then '.join(actions)}"
 
 
 def check(options: list[dict[str, t.Any]]) -> None:
@@ -70,6 +128,11 @@ def check(options: list[dict[str, t.Any]]) -> None:
     for option in options:
         if option["protocol"] == "HTTPS" and not option["certificate_arn"]:
             raise ValueError(f"listeners: port {option['port']} is HTTPS and has no certificate_arn; give one")
+        if option.get("sign_on") and (option["protocol"] != "HTTPS" or option["redirect_port"]):
+            raise ValueError(
+                f"listeners: port {option['port']} shall sign users on, which AWS does on HTTPS listeners that forward"
+                " only; give it protocol HTTPS and a certificate"
+            )
         if option["redirect_port"] and option["redirect_port"] not in secure:
             raise ValueError(
                 f"listeners: port {option['port']} redirects to {option['redirect_port']}, which no HTTPS listener has;"

@@ -33,6 +33,11 @@ def poll(probe: t.Callable[[], bool], timeout: float) -> bool:
     return True
 
 
+def listener_tags(option: dict[str, t.Any], params: dict[str, t.Any]) -> dict[str, str]:
+    secret = elb_listeners.fingerprint(option)
+    return params["tags"] | ({elb_listeners.SIGN_ON_TAG: secret} if secret else {})
+
+
 class LoadBalancer:
     """The load balancer and the target group called `name`."""
 
@@ -41,6 +46,8 @@ class LoadBalancer:
         self.name = name
         self.load_balancer: dict | None = None
         self.listeners: list[dict] = []
+        # ARN of a listener -> its rules but the default one
+        self.rules: dict[str, list[dict]] = {}
         self.group: dict | None = None
         # ARN -> tags, of all that exists
         self.tags: dict[str, dict[str, str]] = {}
@@ -51,7 +58,9 @@ class LoadBalancer:
         self.load_balancer = self._describe_load_balancer()
         self.listeners = self._describe_listeners() if self.load_balancer else []
         self.group = self._describe_group()
+        self.rules = {one["ListenerArn"]: self._describe_rules(one) for one in self.listeners}
         arns = [listener["ListenerArn"] for listener in self.listeners]
+        arns += [rule["RuleArn"] for rules in self.rules.values() for rule in rules]
         arns += [self.load_balancer["LoadBalancerArn"]] if self.load_balancer else []
         arns += [self.group["TargetGroupArn"]] if self.group else []
         self.tags = {}
@@ -69,6 +78,12 @@ class LoadBalancer:
     def _describe_listeners(self) -> list[dict]:
         arn = self.load_balancer["LoadBalancerArn"]
         return self.elb.describe_listeners(LoadBalancerArn=arn, aws_retry=True)["Listeners"]
+
+    def _describe_rules(self, listener: dict) -> list[dict]:
+        if listener["Protocol"] != "HTTPS":
+            return []
+        rules = self.elb.describe_rules(ListenerArn=listener["ListenerArn"], aws_retry=True)["Rules"]
+        return [rule for rule in rules if not rule.get("IsDefault")]
 
     def _describe_group(self) -> dict | None:
         try:
@@ -133,8 +148,11 @@ class LoadBalancer:
         self._plan_group(changes, params)
         self._plan_load_balancer(changes, params)
         self._plan_listeners(changes, params)
+        of_port = {option["port"]: listener_tags(option, params) for option in params["listeners"]}
+        wanted_tags = {one["ListenerArn"]: of_port.get(one["Port"], params["tags"]) for one in self.listeners}
         for arn, tags in self.tags.items():
-            changes.want_tags(f"tags of {arn.split(':')[5]}", tags, params["tags"], self._tag(arn), self._untag(arn))
+            wanted = wanted_tags.get(arn, params["tags"])
+            changes.want_tags(f"tags of {arn.split(':')[5]}", tags, wanted, self._tag(arn), self._untag(arn))
         return changes
 
     def _plan_group(self, changes: aws_changes.Changes, params: dict[str, t.Any]) -> None:
@@ -179,16 +197,47 @@ class LoadBalancer:
         arn = self.group["TargetGroupArn"] if self.group else ""
         for wanted in params["listeners"]:
             port, listener = wanted["port"], found.pop(wanted["port"], None)
-            after = elb_listeners.told(elb_listeners.arguments(wanted, arn, params["domain_name"]), arn)
+            secret = elb_listeners.fingerprint(wanted)
+            after = elb_listeners.told(elb_listeners.arguments(wanted, arn, params["domain_name"]), arn, secret)
+            # The way in for programs is open before the listener asks everybody to sign on, and closed after that.
+            rules_first = listener is not None and wanted.get("sign_on")
+            if rules_first:
+                self._plan_rules(changes, wanted, listener, params)
             if listener is None:
                 changes.want(f"listener {port}", "absent", after, self._create_listener(wanted, params))
             else:
-                before = elb_listeners.told(listener, arn)
+                known = self.tags.get(listener["ListenerArn"], {}).get(elb_listeners.SIGN_ON_TAG, "")
+                before = elb_listeners.told(listener, arn, known)
                 changes.want(f"listener {port}", before, after, self._modify_listener(listener, wanted, params))
+            if not rules_first:
+                self._plan_rules(changes, wanted, listener, params)
         for port, listener in found.items():
-            self.tags.pop(listener["ListenerArn"], None)
+            for gone in [listener["ListenerArn"], *(rule["RuleArn"] for rule in self.rules[listener["ListenerArn"]])]:
+                self.tags.pop(gone, None)
             before = elb_listeners.told(listener, arn)
             changes.want(f"listener {port}", before, "absent", self._delete_listener(listener))
+
+    def _plan_rules(
+        self, changes: aws_changes.Changes, wanted: dict[str, t.Any], listener: dict | None, params: dict[str, t.Any]
+    ) -> None:
+        """Ours is the rule with our tags; those that somebody else has added stay."""
+        arn = self.group["TargetGroupArn"] if self.group else ""
+        what = f"rule of listener {wanted['port']}"
+        owner_tags = aws_changes.text_tags(params["owner_tags"])
+        rules = self.rules.get(listener["ListenerArn"], []) if listener else []
+        ours = [rule for rule in rules if aws_changes.carries(self.tags.get(rule["RuleArn"], {}), owner_tags)]
+        for rule in [rule for rule in rules if rule not in ours]:
+            self.tags.pop(rule["RuleArn"], None)
+        if wanted.get("sign_on"):
+            after = elb_listeners.told_rule(elb_listeners.basic_auth_rule(arn), arn)
+            if ours:
+                kept = ours.pop(0)
+                changes.want(what, elb_listeners.told_rule(kept, arn), after, self._modify_rule(kept))
+            else:
+                changes.want(what, "absent", after, self._create_rule(wanted, params))
+        for rule in ours:
+            self.tags.pop(rule["RuleArn"], None)
+            changes.want(what, elb_listeners.told_rule(rule, arn), "absent", self._delete_rule(rule))
 
     def _call(self, operation: str, what: str = "load_balancer", **arguments: t.Any) -> t.Any:
         """Call an operation on the target group (`what` is group) or on the load balancer, which exist by now."""
@@ -224,7 +273,7 @@ class LoadBalancer:
         return lambda: self._call(
             "create_listener",
             Port=wanted["port"],
-            Tags=ansible_dict_to_boto3_tag_list(params["tags"]),
+            Tags=ansible_dict_to_boto3_tag_list(listener_tags(wanted, params)),
             **elb_listeners.arguments(wanted, self.group["TargetGroupArn"], params["domain_name"]),
         )
 
@@ -236,6 +285,28 @@ class LoadBalancer:
             aws_retry=True,
             **elb_listeners.arguments(wanted, self.group["TargetGroupArn"], params["domain_name"]),
         )
+
+    def _create_rule(self, wanted: dict[str, t.Any], params: dict[str, t.Any]) -> t.Callable[[], t.Any]:
+        def create() -> None:
+            # The listener may have been made a moment ago.
+            listener = next(one for one in self._describe_listeners() if one["Port"] == wanted["port"])
+            self.elb.create_rule(
+                ListenerArn=listener["ListenerArn"],
+                Priority=elb_listeners.BASIC_AUTH_PRIORITY,
+                Tags=ansible_dict_to_boto3_tag_list(params["tags"]),
+                aws_retry=True,
+                **elb_listeners.basic_auth_rule(self.group["TargetGroupArn"]),
+            )
+
+        return create
+
+    def _modify_rule(self, rule: dict) -> t.Callable[[], t.Any]:
+        return lambda: self.elb.modify_rule(
+            RuleArn=rule["RuleArn"], aws_retry=True, **elb_listeners.basic_auth_rule(self.group["TargetGroupArn"])
+        )
+
+    def _delete_rule(self, rule: dict) -> t.Callable[[], t.Any]:
+        return lambda: self.elb.delete_rule(RuleArn=rule["RuleArn"], aws_retry=True)
 
     def _delete_listener(self, listener: dict) -> t.Callable[[], t.Any]:
         return lambda: self.elb.delete_listener(ListenerArn=listener["ListenerArn"], aws_retry=True)

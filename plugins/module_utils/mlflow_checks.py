@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from urllib.parse import parse_qs, urlsplit
 
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_errors, mlflow_versions
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_client import Answer
@@ -39,6 +40,7 @@ CLEANUP = "cleanup"
 
 WRONG_HOST = "mlflow-health.invalid"
 AUTH_REMEDY = "start the server with --app-name basic-auth"
+SIGN_ON_REMEDY = "let the load balancer's listener authenticate before it forwards"
 SHIPPED_REMEDY = "change that user's password at once, for example with mlops.mlflow_aws.mlflow_user"
 PREFIX_REMEDY = "check the path prefix at the end of tracking_uri"
 SAME_DATABASE = "check that all tasks use the same database"
@@ -112,6 +114,19 @@ def liveness(answer: Answer, with_login: Answer | None = None) -> Verdict:
     if answer.status == 404:
         return Verdict(FAILED, f"200 OK from /health expected, got {seen(answer)}", PREFIX_REMEDY)
     return unexpected(answer, "200 OK from /health")
+
+
+def sign_on_required(answer: Answer) -> Verdict:
+    """An API call without credentials, where a load balancer sends those who bring none to an identity provider."""
+    location = answer.headers.get("location", "")
+    asked = parse_qs(urlsplit(location).query)
+    if answer.status == 302 and {"client_id", "redirect_uri", "response_type"} <= asked.keys():
+        return Verdict(PASSED, f"who brings no password is sent to sign on at {urlsplit(location).netloc}")
+    if answer.status == 401:
+        return Verdict(FAILED, "nobody is sent to sign on: MLflow itself answers (HTTP 401)", SIGN_ON_REMEDY)
+    if answer.status == 200 and is_json(answer):
+        return Verdict(FAILED, "authentication is off: the API answers without sign-on and password", SIGN_ON_REMEDY)
+    return unexpected(answer, "a redirect to the identity provider")
 
 
 def auth_required(answer: Answer) -> Verdict:

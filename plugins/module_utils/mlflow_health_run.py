@@ -74,7 +74,7 @@ class HealthRun:
     def _ready(self) -> bool:
         self.client.until = time.monotonic()
         try:
-            if self.client.send("GET", "/health").status != 200:
+            if self.client.send("GET", "/health", login=self._door()).status != 200:
                 return False
             # A refused password does not get better by waiting.
             return self.session.search(self.client.login).status < 500
@@ -136,12 +136,17 @@ class HealthRun:
             return Verdict(FAILED, what, "check that tracking_uri is MLflow itself and what stands in front of it")
 
     def _liveness(self) -> Verdict:
-        answer = self.client.send("GET", "/health")
+        answer = self.client.send("GET", "/health", login=self._door())
         again = self.client.send("GET", "/health", login=self.client.login) if answer.status == 401 else None
         return mlflow_checks.liveness(answer, again)
 
     def _auth_required(self) -> Verdict:
-        return mlflow_checks.auth_required(self.session.search(None))
+        answer = self.session.search(None)
+        return mlflow_checks.sign_on_required(answer) if self.settings.sign_on else mlflow_checks.auth_required(answer)
+
+    def _door(self) -> Login | None:
+        """What opens /health: behind sign-on nothing is served to those who bring no password."""
+        return self.client.login if self.settings.sign_on else None
 
     def _wrong_password_refused(self) -> Verdict:
         made_up = Login(self.client.login.username, secrets.token_urlsafe(24))

@@ -38,6 +38,7 @@ class Settings(t.NamedTuple):
     http_port: int = 80
     expected_default_permission: str = "NO_PERMISSIONS"
     write: bool = True
+    sign_on: bool = False
 
 
 class Trace(t.NamedTuple):

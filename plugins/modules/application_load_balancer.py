@@ -76,6 +76,45 @@ options:
           - Port of the HTTPS listener to which clients are redirected with status code 301, with V(0) they are not.
         type: int
         default: 0
+      sign_on:
+        description:
+          - OpenID Connect provider at which users sign on before the load balancer forwards what they ask for, on an
+            HTTPS listener. Requests with basic authentication pass by a rule of their own, for the target to judge.
+          - AWS shows the client secret to nobody, so a fingerprint of it is kept as the tag C(mlflow-sign-on).
+        type: dict
+        suboptions:
+          issuer:
+            description: The provider's issuer, an HTTPS URL.
+            type: str
+            required: true
+          authorization_endpoint:
+            description: Where users sign on.
+            type: str
+            required: true
+          token_endpoint:
+            description: Where the load balancer gets tokens.
+            type: str
+            required: true
+          user_info_endpoint:
+            description: Where the load balancer learns who somebody is.
+            type: str
+            required: true
+          client_id:
+            description: ID of the load balancer at the provider.
+            type: str
+            required: true
+          client_secret:
+            description: Secret of the load balancer at the provider.
+            type: str
+            required: true
+          scope:
+            description: What the load balancer asks to know.
+            type: str
+            default: openid
+          session_timeout:
+            description: Seconds until users must sign on again, 1 to 604800.
+            type: int
+            default: 43200
   domain_name:
     description:
       - Name by which clients reach the load balancer; without one it is the load balancer's own. Redirects lead to it.
@@ -222,12 +261,24 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_change
 
 
 def argument_spec() -> dict:
+    needed = {"type": "str", "required": True}
+    sign_on = {
+        "issuer": needed,
+        "authorization_endpoint": needed,
+        "token_endpoint": {**needed, "no_log": False},
+        "user_info_endpoint": needed,
+        "client_id": needed,
+        "client_secret": {**needed, "no_log": True},
+        "scope": {"type": "str", "default": "openid"},
+        "session_timeout": {"type": "int", "default": 43200},
+    }
     listener = {
         "port": {"type": "int", "required": True},
         "protocol": {"type": "str", "choices": ["HTTP", "HTTPS"], "default": "HTTP"},
         "certificate_arn": {"type": "str", "default": ""},
         "ssl_policy": {"type": "str", "default": "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"},
         "redirect_port": {"type": "int", "default": 0},
+        "sign_on": {"type": "dict", "options": sign_on},
     }
     return {
         "name": {"type": "str", "required": True},

@@ -100,6 +100,12 @@ options:
         own is not checked, unless O(checks) names C(http_redirect).
       - V(false) does not ask.
     type: bool
+  sign_on:
+    description:
+      - Whether a load balancer in front sends those who bring no password to an identity provider. Then C(auth_required)
+        wants that redirect, and everything else is asked for with the password.
+    type: bool
+    default: false
   http_port:
     description:
       - Port of the host for HTTP without TLS.
@@ -324,6 +330,7 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "certificate_days": {"type": "int", "default": 14},
         "http_redirect": {"type": "bool"},
         "http_port": {"type": "int", "default": 80},
+        "sign_on": {"type": "bool", "default": False},
         "expected_default_permission": {
             "type": "str",
             "choices": list(mlflow_health_access.PERMISSIONS),

@@ -36,6 +36,7 @@ def free_port() -> int:
 class LocalAws:
     port: int
     directory: Path
+    more_environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def endpoint_url(self) -> str:
@@ -61,7 +62,8 @@ class LocalAws:
     def command(self, word: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "local_aws", word],
-            cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=180, check=False,
+            cwd=ROOT, env={**self.environment, **self.more_environment}, capture_output=True, text=True, timeout=180,
+            check=False,
         )  # fmt: skip
 
     def client(self, service: str) -> t.Any:
@@ -109,9 +111,9 @@ class LocalAws:
 
 
 @contextlib.contextmanager
-def local_aws(directory: Path) -> t.Iterator[LocalAws]:
-    """Up on entry, down on exit."""
-    aws = LocalAws(free_port(), directory)
+def local_aws(directory: Path, **environment: str) -> t.Iterator[LocalAws]:
+    """Up on entry, down on exit; `environment` is that of the daemon in addition."""
+    aws = LocalAws(free_port(), directory, environment)
     up = aws.command("up")
     assert up.returncode == 0, up.stdout + up.stderr
     try:

@@ -14,6 +14,9 @@ import threading
 import time
 import typing as t
 
+import botocore.exceptions
+import pytest
+
 PORT = 8080
 # A load balancer acts a moment after it says so.
 SETTLE_SECONDS = 0.2
@@ -216,3 +219,9 @@ class Load:
             if why or not keep:
                 connection.close()
                 connection = None
+
+
+def code_of(call, **arguments):
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        call(**arguments)
+    return refused.value.response["Error"]["Code"], refused.value.response["Error"]["Message"]

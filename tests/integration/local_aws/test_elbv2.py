@@ -18,11 +18,10 @@ import time
 from pathlib import Path
 
 import boto3
-import botocore.exceptions
 import psutil
 import pytest
 
-from tests.integration.local_aws.load_balancing import BIG, BLOCK, PORT, Account, Load, Target, get, pairs
+from tests.integration.local_aws.load_balancing import BIG, BLOCK, PORT, Account, Load, Target, code_of, get, pairs
 
 REPOSITORY = Path(__file__).parents[3]
 REGION = "eu-west-2"
@@ -97,12 +96,6 @@ def target(addresses):
 def api_calls(endpoint):
     with open(API_LOGS[endpoint], encoding="utf-8") as log:
         return [json.loads(line) for line in log]
-
-
-def code_of(call, **arguments):
-    with pytest.raises(botocore.exceptions.ClientError) as refused:
-        call(**arguments)
-    return refused.value.response["Error"]["Code"], refused.value.response["Error"]["Message"]
 
 
 def test_each_target_is_judged_by_its_own_answers(account, target, addresses):

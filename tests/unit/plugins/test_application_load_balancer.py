@@ -285,3 +285,49 @@ def test_a_redirect_is_told_with_what_aws_fills_in() -> None:
     option = {"protocol": "HTTP", "redirect_port": 443}
     wanted = elb_listeners.told(elb_listeners.arguments(option, "group", ""), "group")
     assert elb_listeners.told(listener(80, "HTTP", Type="redirect", RedirectConfig=short), "group") == wanted
+
+
+SIGN_ON = {
+    "issuer": "https://provider.example",
+    "authorization_endpoint": "https://provider.example/authorize",
+    "token_endpoint": "https://provider.example/token",
+    "user_info_endpoint": "https://provider.example/userinfo",
+    "client_id": "mlflow",
+    "client_secret": "a-client-secret-of-the-provider",
+}
+
+
+def test_sign_on_goes_on_and_off(
+    elb: t.Any, wanted: dict, run_module: t.Callable, answers: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = boto3.client("acm", region_name="eu-west-2").request_certificate(DomainName="web.example")
+    secure = {"port": 443, "protocol": "HTTPS", "certificate_arn": certificate["CertificateArn"]}
+    made = make(run_module, wanted, listeners=[secure])["load_balancer"]
+    on = make(run_module, wanted, listeners=[{**secure, "sign_on": SIGN_ON}])
+    # Programs get in before everybody else is asked to sign on.
+    assert list(on["diff"]["after"])[:2] == ["rule of listener 443", "listener 443"]
+    assert SIGN_ON["client_secret"] not in str(on)
+    assert not make(run_module, wanted, listeners=[{**secure, "sign_on": SIGN_ON}])["changed"]
+    other = make(run_module, wanted, listeners=[{**secure, "sign_on": {**SIGN_ON, "client_secret": "another-secret"}}])
+    assert [name for name in other["diff"]["after"] if name.startswith("listener ")] == ["listener 443"]
+    rules = [rule for rule in elb.describe_rules(ListenerArn=made["listener_arn"])["Rules"] if not rule["IsDefault"]]
+    # Somebody has changed ours, and has added another of their own.
+    fixed = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503", "ContentType": "text/plain"}}
+    elb.modify_rule(RuleArn=rules[0]["RuleArn"], Actions=[fixed])
+    path = [{"Field": "path-pattern", "Values": ["/private/*"]}]
+    elb.create_rule(ListenerArn=made["listener_arn"], Priority=9, Conditions=path, Actions=[fixed])
+    again = make(run_module, wanted, listeners=[{**secure, "sign_on": {**SIGN_ON, "client_secret": "another-secret"}}])
+    assert list(again["diff"]["after"]) == ["rule of listener 443"]
+    off = make(run_module, wanted, listeners=[secure])
+    assert list(off["diff"]["after"])[:2] == ["listener 443", "rule of listener 443"]
+    left = [rule["Priority"] for rule in elb.describe_rules(ListenerArn=made["listener_arn"])["Rules"]]
+    assert sorted(left) == ["9", "default"]
+    assert not make(run_module, wanted, listeners=[secure])["changed"]
+    assert make(run_module, wanted)["changed"]
+
+
+def test_a_listener_with_sign_on_is_made_with_its_rule(elb: t.Any, wanted: dict, run_module: t.Callable) -> None:
+    certificate = boto3.client("acm", region_name="eu-west-2").request_certificate(DomainName="web.example")
+    secure = {"port": 443, "protocol": "HTTPS", "certificate_arn": certificate["CertificateArn"], "sign_on": SIGN_ON}
+    made = make(run_module, wanted, listeners=[secure])["load_balancer"]
+    assert len(elb.describe_rules(ListenerArn=made["listener_arn"])["Rules"]) == 2
