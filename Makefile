@@ -19,7 +19,7 @@ endif
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deploy status logs users verify password destroy local-aws-up local-aws-down lint sanity unit integration test test-long \
+.PHONY: help setup cost deploy status logs users verify password destroy local-aws-up local-aws-down lint sanity unit integration test test-long \
 	benchmark requirements constraints clean
 
 help: ## Show the commands
@@ -47,6 +47,9 @@ local-aws-up: setup
 
 local-aws-down: setup
 	@$(LOCAL_AWS) down
+
+cost: setup ## Tell what the deployment costs a month, before it exists
+	@$(PLAYBOOK) playbooks/cost.yml
 
 deploy: setup $(if $(filter local,$(ENV)),local-aws-up) ## Deploy and verify MLflow
 	@$(PLAYBOOK) playbooks/site.yml
