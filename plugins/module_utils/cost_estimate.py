@@ -132,7 +132,7 @@ def _minutes(clock: str) -> int:
 def _days(weekdays: str) -> set[str]:
     days: set[str] = set()
     for part in str(weekdays).upper().split(","):
-        first, _, last = part.strip().partition("-")
+        first, _dash, last = part.strip().partition("-")
         if first not in DAYS or (last or first) not in DAYS:
             raise ValueError(f"office_hours = {weekdays}: are not weekdays; write MON-FRI or MON,WED,FRI")
         start, stop = DAYS.index(first), DAYS.index(last or first)

@@ -15,31 +15,59 @@ import sys
 import typing as t
 from pathlib import Path
 
+import certifi
 import pytest
 from selenium import webdriver
 
+from tests.certificates import Authority
 from tests.integration.aws import ROOT, LocalAws, local_aws
 
 
 @pytest.fixture(scope="session")
-def local_aws_factory(tmp_path_factory: pytest.TempPathFactory) -> t.Callable[[], t.ContextManager[LocalAws]]:
-    return lambda: local_aws(tmp_path_factory.mktemp("local_aws") / "state")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whom the local AWS trusts, as AWS trusts public ones; for identity providers of tests."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def local_aws_factory(
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority
+) -> t.Callable[[], t.ContextManager[LocalAws]]:
+    trusted = authority.folder / "trusted.pem"
+    trusted.write_bytes(Path(certifi.where()).read_bytes() + authority.path.read_bytes())
+    return lambda: local_aws(tmp_path_factory.mktemp("local_aws") / "state", SSL_CERT_FILE=str(trusted))
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> t.Iterator[webdriver.Chrome]:
-    """Headless Chromium. Its driver comes from the system: nothing is downloaded."""
+def browser(open_browser: t.Callable[..., webdriver.Chrome]) -> webdriver.Chrome:
+    return open_browser()
+
+
+@pytest.fixture
+def open_browser(tmp_path: Path) -> t.Iterator[t.Callable[..., webdriver.Chrome]]:
+    """open_browser(*options) is a headless Chromium. Its driver comes from the system: nothing is downloaded."""
+    sessions: list[webdriver.Chrome] = []
+
+    def start(*more: str) -> webdriver.Chrome:
+        sessions.append(_chromium(tmp_path, *more))
+        return sessions[-1]
+
+    yield start
+    for session in sessions:
+        session.quit()
+
+
+def _chromium(folder: Path, *more: str) -> webdriver.Chrome:
     driver = shutil.which("chromedriver")
     assert driver, "chromedriver is not on the PATH: install Chromium and its driver (Debian: chromium chromium-driver)"
     options = webdriver.ChromeOptions()
     for option in (
         "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--window-size=1280,800", f"--user-data-dir={tmp_path / 'chromium'}",
+        "--disable-component-update", "--disable-sync", "--window-size=1280,800", f"--user-data-dir={folder / 'chromium'}",
+        *more,
     ):  # fmt: skip
         options.add_argument(option)
-    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield session
-    session.quit()
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
 
 
 NO_IMAGE = "public.ecr.aws/docker/library/python:2.7-slim"

@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTPS on a live deployment: switched on with a domain of its own, renewed, switched off; in the order of this file."""
+"""HTTPS and sign-on on a live deployment: switched on, renewed, used, switched off; in the order of this file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ import threading
 import typing as t
 
 import pytest
+
+from tests.certificates import Authority
+from tests.oidc_provider import OidcProvider
 
 DOMAIN, HTTPS_PORT, HTTP_PORT = "mlflow.example.com", 8443, 8080
 CLIENT = """
@@ -123,13 +126,14 @@ def test_an_unmodified_client_uses_it(secure: t.Any, mlflow_env: t.Any) -> None:
     assert json.loads(done.stdout.splitlines()[-1]) == [{"loss": 0.5}, "kept"]
 
 
-def ask(live: t.Any, context: ssl.SSLContext) -> int:
-    """The status of one request over TLS on a connection of its own."""
+def ask(live: t.Any, context: ssl.SSLContext, path: str = "/health", headers: str = "") -> int:
+    """The status of one request over TLS on a connection of its own; `headers` are lines."""
     with (
         socket.create_connection((live.outputs()["alb_dns_name"], HTTPS_PORT), timeout=20) as raw,
         context.wrap_socket(raw, server_hostname=DOMAIN) as connection,
     ):
-        connection.sendall(f"GET /health HTTP/1.1\r\nHost: {DOMAIN}:{HTTPS_PORT}\r\nConnection: close\r\n\r\n".encode())
+        head = f"GET {path} HTTP/1.1\r\nHost: {DOMAIN}:{HTTPS_PORT}\r\n{headers}Connection: close\r\n\r\n"
+        connection.sendall(head.encode())
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         answer.read()
@@ -172,8 +176,83 @@ def test_http_leads_to_https(secure: t.Any) -> None:
         assert (answer.status, answer.headers["Location"]) == (301, f"https://{DOMAIN}:{HTTPS_PORT}/#/experiments")
 
 
+@pytest.fixture(scope="module")
+def provider(authority: Authority) -> t.Iterator[OidcProvider]:
+    running = OidcProvider(authority, {"ada": "lovelace"})
+    yield running
+    running.end()
+
+
+def test_sign_on_without_https_is_refused_before_the_first_write(secure: t.Any, provider: OidcProvider) -> None:
+    calls = len(secure.aws.api_calls())
+    options = {"tls_domain_name": "", "sign_on_issuer": provider.url, "sign_on_client_id": "a"}
+    refused = secure.play("site", "-e", json.dumps(options))
+    assert refused.returncode != 0 and secure.aws.writes(calls) == []
+    assert "load balancers sign users on over HTTPS only; set tls_domain_name" in " ".join(refused.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def signed_on(secure: t.Any, provider: OidcProvider, authority: Authority) -> t.Iterator[t.Any]:
+    secure.variables |= {
+        "sign_on_issuer": provider.url,
+        "sign_on_client_id": provider.client_id,
+        "sign_on_client_secret": provider.client_secret,
+        "sign_on_ca_path": str(authority.path),
+    }
+    run = secure.play("site", "-vvv")
+    assert run.returncode == 0, run.stdout[-6000:]
+    # Ansible shows the command line's extra variables to nobody at -vvv; a secret in them must not come back either.
+    assert provider.client_secret not in run.stdout
+    yield secure
+
+
+def test_programs_and_verification_pass_beside_sign_on(signed_on: t.Any, changed: t.Callable, mlflow_env: t.Any) -> None:
+    calls = len(signed_on.aws.api_calls())
+    again = signed_on.play("site")
+    assert (again.returncode, changed(again), signed_on.aws.writes(calls)) == (0, 0, []), again.stdout[-4000:]
+    assert "who brings no password is sent to sign on at 127.0.0.1" in again.stdout
+    test_an_unmodified_client_uses_it(signed_on, mlflow_env)
+
+
+def test_neither_way_leads_in_without_credentials(signed_on: t.Any) -> None:
+    context = ssl.create_default_context(cafile=signed_on.variables["mlflow_ca_path"])
+    assert ask(signed_on, context, "/") == ask(signed_on, context) == 302
+    assert ask(signed_on, context, "/", "Authorization: Basic YWRtaW46d3Jvbmc=\r\n") == 401
+
+
+def test_people_sign_on_and_off_in_a_browser(
+    signed_on: t.Any, provider: OidcProvider, open_browser: t.Callable[..., t.Any]
+) -> None:
+    browser = open_browser(
+        f"--host-resolver-rules=MAP {DOMAIN} {signed_on.outputs()['alb_dns_name']}", "--ignore-certificate-errors"
+    )
+    browser.get(f"https://{DOMAIN}:{HTTPS_PORT}/")
+
+    def sign_on(password: str) -> None:
+        browser.find_element("name", "username").send_keys("ada")
+        browser.find_element("name", "password").send_keys(password)
+        browser.find_element("id", "sign-on").click()
+
+    assert browser.current_url.startswith(provider.url)
+    sign_on("wrong")
+    assert browser.current_url.startswith(provider.url) and "Wrong user name or password" in browser.page_source
+    sign_on("lovelace")
+    # Signed on, the next door is MLflow's own.
+    assert browser.current_url == f"https://{DOMAIN}:{HTTPS_PORT}/"
+    assert "You are not authenticated" in browser.page_source
+    cookies = {cookie["name"]: cookie for cookie in browser.get_cookies()}
+    session = cookies["AWSELBAuthSessionCookie-0"]
+    assert session["secure"] and session["httpOnly"]
+    provider.sessions.clear()
+    browser.get(f"https://{DOMAIN}:{HTTPS_PORT}/#/experiments")
+    assert "You are not authenticated" in browser.page_source, "the session at the load balancer lasts"
+    browser.delete_all_cookies()
+    browser.get(f"https://{DOMAIN}:{HTTPS_PORT}/")
+    assert browser.current_url.startswith(provider.url), "without its cookie one must sign on again"
+
+
 def test_switched_off_nothing_of_it_remains(secure: t.Any, before: dict, changed: t.Callable) -> None:
-    for name in ("tls_domain_name", "tls_alternative_names"):
+    for name in [name for name in secure.variables if name.startswith(("tls_", "sign_on_"))]:
         secure.variables.pop(name)
     off = secure.play("site")
     assert off.returncode == 0, off.stdout[-4000:]

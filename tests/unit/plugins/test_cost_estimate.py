@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PROFILES = yaml.safe_load((ROOT / "playbooks/vars/profiles.yml").read_text())["mlflow_profiles"]
 REGIONS = sorted(cost_prices.PRICES)
 OFFICE = {"weekdays": "MON-FRI", "start": "08:00", "stop": "20:00"}
-COUNTED = sorted(name for name, value in cost_estimate.DEFAULTS.items() if type(value) is int)
+COUNTED = sorted(name for name, value in cost_estimate.DEFAULTS.items() if isinstance(value, int) and not isinstance(value, bool))
 CLASSES = ["db.t3.micro", "db.t4g.micro", "db.t4g.small", "db.t4g.medium", "db.r6g.large", "db.x9.huge"]
 SETTINGS = st.fixed_dictionaries(
     {

@@ -267,8 +267,14 @@ class Retrying:
         self._client = client
 
     def __getattr__(self, name: str) -> t.Any:
-        call = getattr(self._client, name)
-        return lambda *args, aws_retry=False, **kwargs: call(*args, **kwargs)
+        found = getattr(self._client, name)
+        if name == "get_paginator":
+            return found
+
+        def call(aws_retry: bool = False, **arguments: t.Any) -> t.Any:
+            return found(**arguments)
+
+        return call
 
 
 def test_a_certificate_for_other_names_replaces_the_first(
