@@ -19,7 +19,7 @@ endif
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cost deploy status logs users verify password destroy local-aws-up local-aws-down lint sanity unit integration test test-long \
+.PHONY: help setup cost deploy status logs users verify scale password destroy local-aws-up local-aws-down lint sanity unit integration test test-long \
 	benchmark requirements constraints clean
 
 help: ## Show the commands
@@ -66,6 +66,9 @@ users: setup ## Apply the users, groups and grants of the inventory
 
 verify: setup ## Prove that the deployment works
 	@$(PLAYBOOK) playbooks/verify.yml
+
+scale: setup ## Change number and size of tasks, or the database class: EXTRA='-e scale_desired_count=4'
+	@$(PLAYBOOK) playbooks/scale.yml
 
 password: setup ## Show the admin's password (elsewhere than local: NAME=<deployment name>)
 	@$(LOCAL_CREDENTIALS) $(BIN)/python scripts/admin_password.py deployments/$(NAME)/outputs.json

@@ -10,6 +10,7 @@ import difflib
 import re
 from typing import Any
 
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import scaling_rules
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_names import check_names
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_ranges import check_network
@@ -63,16 +64,20 @@ SECURITY_FLOOR = (3, 11)
 LOG_DAYS = (0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 
 
-def check(given: dict[str, Any], found: Findings) -> dict[str, Any]:
+def check(given: dict[str, Any], found: Findings, scaling: dict[str, Any] | None = None) -> dict[str, Any]:
     """Judges a whole deployment; problems and warnings go to ``found``.
 
-    ``given`` holds any of ``OPTIONS``; what is missing or None is not checked.
+    ``given`` holds any of ``OPTIONS``; what is missing or None is not checked. ``scaling`` holds the options of what
+    scales the service: the database must bear the most tasks that it allows.
     Returns ``mlflow_workers``, ``db_pool_size``, ``db_max_overflow`` and ``db_max_connections``.
     """
     desired = typed(given, found)
     _check_versions(desired, found)
     check_names(desired, found)
     check_network(desired, found)
+    if scaling:
+        most = scaling_rules.check_given(scaling, found)
+        desired["desired_count"] = max(desired.get("desired_count", 1), most)
     derived = check_sizes(desired, found)
     days = desired.get("log_retention_days")
     if days is not None and days not in LOG_DAYS:

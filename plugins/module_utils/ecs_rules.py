@@ -60,6 +60,18 @@ def carries(tags: dict[str, str], owner: dict[str, str]) -> bool:
     return all(tags.get(key) == value for key, value in owner.items())
 
 
+def desired_count(service: dict | None, asked: int, least: int | None, most: int | None) -> int:
+    """The number of tasks to ask for: of a service that something else scales, the one that it has.
+
+    ValueError where `least` is above `most`.
+    """
+    if least is None or most is None:
+        return asked
+    if least > most:
+        raise ValueError(f"min_count = {least}: it is above max_count = {most}; lower it, or raise max_count")
+    return max(least, min(service["desiredCount"] if service else asked, most))
+
+
 def rollout_needs_push(service: dict) -> bool:
     """True when ECS has given up on the deployment in force: it starts no task until a new deployment is forced."""
     primary = _primary(service)

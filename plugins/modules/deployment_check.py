@@ -118,6 +118,10 @@ options:
   client_cidrs:
     description: IPv4 ranges that may connect to the load balancer.
     type: raw
+  scaling:
+    description: What scales the service, as M(mlops.mlflow_aws.ecs_service_autoscaling) takes it; empty for nothing.
+    type: dict
+    default: {}
   variable_names:
     description: What to call options in messages, as option to variable.
     type: dict
@@ -218,6 +222,7 @@ def main() -> None:
             "public_subnet_ids": {"type": "raw"},
             "private_subnet_ids": {"type": "raw"},
             "client_cidrs": {"type": "raw"},
+            "scaling": {"type": "dict", "default": {}},
             "variable_names": {"type": "dict", "default": {}},
             "variable_prefix": {"type": "str", "default": ""},
         },
@@ -225,7 +230,7 @@ def main() -> None:
     )
     given = {option: module.params[option] for option in OPTIONS}
     found = Findings(module.params["variable_names"], module.params["variable_prefix"])
-    derived = check(given, found)
+    derived = check(given, found, module.params["scaling"])
     for warning in found.warnings:
         module.warn(warning)
     if found.problems:

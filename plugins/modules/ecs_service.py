@@ -41,6 +41,15 @@ options:
   desired_count:
     description: Number of tasks. Required with O(state=present).
     type: int
+  min_count:
+    description:
+      - Fewest tasks where something else changes the number, such as M(mlops.mlflow_aws.ecs_service_autoscaling).
+      - With it, a service that exists keeps the number of tasks that it has, as long as that is at least this and at
+        most O(max_count); O(desired_count) is what a new service begins with.
+    type: int
+  max_count:
+    description: Most tasks where something else changes the number; see O(min_count).
+    type: int
   subnets:
     description: IDs of the subnets of the tasks. Required with O(state=present).
     type: list
@@ -163,11 +172,11 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules
 
 
-def desired_settings(params: dict) -> dict:
+def desired_settings(params: dict, desired_count: int) -> dict:
     """What CreateService and UpdateService have in common."""
     settings = {
         "taskDefinition": params["task_definition"],
-        "desiredCount": params["desired_count"],
+        "desiredCount": desired_count,
         "deploymentConfiguration": {
             "minimumHealthyPercent": params["minimum_healthy_percent"],
             "maximumPercent": params["maximum_percent"],
@@ -221,7 +230,10 @@ class Service:
         if service and service["status"] == "DRAINING":
             self.wait_until_gone()
             service = None
-        settings = desired_settings(self.params)
+        count = ecs_rules.desired_count(
+            service, self.params["desired_count"], self.params["min_count"], self.params["max_count"]
+        )
+        settings = desired_settings(self.params, count)
         before, after = ecs_rules.comparable(current_settings(service), settings)
         before_tags = ecs_rules.tags_from_api(service.get("tags")) if service else {}
         push = service is not None and ecs_rules.rollout_needs_push(service)
@@ -367,6 +379,8 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "task_definition": {"type": "str"},
             "desired_count": {"type": "int"},
+            "min_count": {"type": "int"},
+            "max_count": {"type": "int"},
             "subnets": {"type": "list", "elements": "str"},
             "security_groups": {"type": "list", "elements": "str"},
             "assign_public_ip": {"type": "bool", "default": False},
@@ -381,6 +395,7 @@ def main() -> None:
             "wait_timeout": {"type": "int", "default": 900},
         },
         required_if=[("state", "present", ["task_definition", "desired_count", "subnets", "security_groups"])],
+        required_together=[("min_count", "max_count")],
         required_by={"target_group_arn": ("container", "container_port")},
         supports_check_mode=True,
     )

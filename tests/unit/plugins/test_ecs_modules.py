@@ -427,6 +427,18 @@ def test_service_change_is_predicted(recorded, run_module, other):
     assert result["changed"] and result["diff"]["before"] != result["diff"]["after"]
 
 
+def test_number_of_tasks_that_something_else_has_chosen_is_kept_within_its_bounds(recorded, run_module):
+    bounds = dict(SERVE, min_count=2, max_count=4)
+    for count, changed in ((2, False), (4, False), (5, True), (0, True)):
+        scaled = dict(SERVICE, desiredCount=count)
+        recorded(found(scaled), found(scaled))
+        result = run_module(ecs_service, bounds, check=True)
+        assert result["changed"] is changed
+        assert result["diff"]["after"]["desiredCount"] == min(max(count, 2), 4)
+    recorded(found(SERVICE))
+    assert "min_count = 5: it is above max_count = 4" in run_module(ecs_service, dict(bounds, min_count=5))["msg"]
+
+
 def test_service_is_updated_with_its_tags(recorded, run_module):
     stale = dict(SERVICE, desiredCount=1, tags=[{"key": "old", "value": "1"}])
     recorded(

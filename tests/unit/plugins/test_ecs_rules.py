@@ -205,3 +205,13 @@ def test_log_streams_of_containers_with_awslogs_only():
         ]
     }
     assert ecs_rules.log_streams(definition, "id") == [("/ecs/web", "mlflow/web/id")]
+
+
+@given(asked=st.integers(0, 9), current=st.none() | st.integers(0, 9), least=st.integers(0, 9), more=st.integers(0, 9))
+def test_the_number_of_tasks_is_asked_for_or_kept_within_bounds(asked, current, least, more):
+    service = None if current is None else {"desiredCount": current}
+    assert ecs_rules.desired_count(service, asked, None, None) == asked
+    count = ecs_rules.desired_count(service, asked, least, least + more)
+    assert least <= count <= least + more
+    begun = asked if current is None else current
+    assert count == begun or not least <= begun <= least + more
