@@ -12,9 +12,9 @@ HOST_CHECK = (3, 5)
 # Passwords shorter than 12 characters are refused by every 3.x.
 PASSWORD_RULE = (3, 0)
 SHORTEST_PASSWORD = 12
-# Artifacts and other native FastAPI routes read the Authorization header as ASCII (3.17.2:
-# _authenticate_fastapi_request).
-ASCII_LOGIN = (3, 0)
+# FastAPI routes read the Authorization header as ASCII (_authenticate_fastapi_request), and artifacts are one of them
+# from here on (mlflow/server/artifact_router.py).
+ASCII_LOGIN = (3, 15)
 # Roles, and grants in the place of permissions of single resources (mlflow/server/auth/routes.py).
 GRANTS = (3, 13)
 # GET users/list (routes.py).

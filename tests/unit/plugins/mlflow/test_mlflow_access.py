@@ -14,6 +14,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
     mlflow_access_target,
     mlflow_access_wanted,
     mlflow_permissions,
+    mlflow_versions,
 )
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_access_target import Live
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_permissions import (
@@ -275,7 +276,7 @@ def test_warnings(access, mlflow):
     )
     warnings = json.dumps(result["warnings"])
     assert "'nothing*' matches no experiment" in warnings
-    assert ("only ASCII" in warnings) == mlflow.new
+    assert ("only ASCII" in warnings) == (mlflow_versions.parse(mlflow.version) >= mlflow_versions.ASCII_LOGIN)
 
 
 @pytest.mark.parametrize(
