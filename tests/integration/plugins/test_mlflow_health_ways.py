@@ -13,7 +13,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.modules import mlflow_health
 
 from tests.certificates import Authority
 from tests.integration.deployment import proxy as proxies
-from tests.integration.plugins.conftest import ADMIN_PASSWORD, AUTH_INI, start, stop, wait_for
+from tests.integration.plugins.conftest import ADMIN_PASSWORD, AUTH_INI, CACHE_SECONDS, start, stop, wait_for
 from tests.integration.postgres import free_port
 
 QUICK = ["liveness", "tls", "admin_login"]
@@ -134,7 +134,8 @@ def lenient(tmp_path, mlflow_env):
 
     def run(version, permission):
         ini, port = tmp_path / "auth.ini", free_port()
-        settings = AUTH_INI.format(uri=f"sqlite:///{tmp_path}/auth.db", password=ADMIN_PASSWORD.replace("%", "%%"))
+        password = ADMIN_PASSWORD.replace("%", "%%")
+        settings = AUTH_INI.format(uri=f"sqlite:///{tmp_path}/auth.db", password=password, cache=CACHE_SECONDS)
         ini.write_text(settings.replace("NO_PERMISSIONS", permission), encoding="utf-8")
         python = mlflow_env(version) / "bin" / "python"
         environment = {
