@@ -182,17 +182,8 @@ options:
     description: With O(state=absent), seconds until all is gone.
     type: int
     default: 600
-attributes:
-  check_mode:
-    description: Predicts exactly what a run would change.
-    support: full
-  diff_mode:
-    description: Shows what changes, before and after.
-    support: full
-  idempotent:
-    description: Writes nothing when all is as asked for.
-    support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.planned
   - mlops.mlflow_aws.owned
   - amazon.aws.common.modules
   - amazon.aws.region.modules

@@ -41,17 +41,8 @@ options:
     description: Whether a record that leads elsewhere is replaced.
     type: bool
     default: false
-attributes:
-  check_mode:
-    description: Predicts exactly what a run would change.
-    support: full
-  diff_mode:
-    description: Shows where the record leads, before and after.
-    support: full
-  idempotent:
-    description: Writes nothing when all is as asked for.
-    support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.planned
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3

@@ -53,16 +53,8 @@ options:
     description: Seconds within which the provider must answer.
     type: int
     default: 15
-attributes:
-  check_mode:
-    description: Asks the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment:
+  - mlops.mlflow_aws.read_only
 author:
   - The mlops.mlflow_aws contributors (@mlops)
 """

@@ -36,17 +36,8 @@ options:
       - The instance starts a quarter of an hour before these hours and stops a quarter of an hour after them, so that
         what needs it is never without it.
     type: dict
-attributes:
-  check_mode:
-    description: Predicts exactly what a run would change.
-    support: full
-  diff_mode:
-    description: Shows what changes, before and after.
-    support: full
-  idempotent:
-    description: Writes nothing when all is as asked for.
-    support: full
 extends_documentation_fragment:
+  - mlops.mlflow_aws.planned
   - mlops.mlflow_aws.owned
   - amazon.aws.common.modules
   - amazon.aws.region.modules
