@@ -225,14 +225,15 @@ def test_the_playbook_is_red_and_green(live, tmp_path):
 
 @LONG
 def test_a_killed_task_is_named_while_its_successor_starts(live):
-    """Users notice nothing, because the other task serves them: only AWS can tell."""
-    victim = live.aws.kill_a_task(live.name)
-    run = live.play("verify")
-    missing = 2 - len(faults.healthy_targets(live) - {victim})
-    print(f"\n{missing} of 2 targets missing when the verification had ended:\n{run.stdout[-1500:]}")
-    faults.await_steady(live, faults.service(live)["taskDefinition"], 2)
-    assert missing and run.returncode != 0
-    assert re.search(r"1 of 2 (tasks|targets)", run.stdout), run.stdout[-3000:]
+    """Users notice nothing, because the other task serves them: only AWS can tell. On a busy machine the successor may
+    serve before the verification looks: then another is killed."""
+    for _try in range(3):
+        live.aws.kill_a_task(live.name)
+        run = live.play("verify")
+        faults.await_steady(live, faults.service(live)["taskDefinition"], 2)
+        if run.returncode != 0:
+            break
+    assert run.returncode != 0 and re.search(r"1 of 2 (tasks|targets)", run.stdout), run.stdout[-3000:]
     assert live.play("verify").returncode == 0
 
 
