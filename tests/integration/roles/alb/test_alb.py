@@ -155,7 +155,12 @@ def test_https_goes_on_and_off_and_its_certificate_changes(
     # The tracking URI is that which answers now; what follows from the new listeners can be predicted.
     assert check.outputs == {**before, "origins": ["https://mlflow.example.com:8443"], "hosts": ["mlflow.example.com:8443"]}
     on = run_role("alb", secure)
-    assert on.writes == ["elasticloadbalancing:CreateListener", "elasticloadbalancing:ModifyListener"], on.stdout
+    # Load balancer, target group and first listener learn the domain.
+    assert sorted(on.writes) == [
+        *["elasticloadbalancing:AddTags"] * 3,
+        "elasticloadbalancing:CreateListener",
+        "elasticloadbalancing:ModifyListener",
+    ], on.stdout
     assert on.outputs["tracking_uri"] == "https://mlflow.example.com:8443"
     assert on.outputs["hosts"] == ["mlflow.example.com:8443"]
     assert on.outputs["certificate_arn"] == certificate_arns[0]
@@ -175,7 +180,11 @@ def test_https_goes_on_and_off_and_its_certificate_changes(
     assert closed.writes == ["elasticloadbalancing:DeleteListener"], closed.stdout
     run_role("alb", {**secure, "alb_certificate_arn": certificate_arns[1]})
     off = run_role("alb", plain)
-    assert off.writes == ["elasticloadbalancing:ModifyListener", "elasticloadbalancing:DeleteListener"], off.stdout
+    assert sorted(off.writes) == [
+        "elasticloadbalancing:DeleteListener",
+        "elasticloadbalancing:ModifyListener",
+        *["elasticloadbalancing:RemoveTags"] * 3,
+    ], off.stdout
     # The HTTP listener was closed in between: another one is there now.
     assert {**off.outputs, "listener_arn": ""} == {**before, "listener_arn": ""}
     assert run_role("alb", plain, "absent").rc == 0
