@@ -34,8 +34,30 @@ def check_launch(launch_type: str | None, strategy: list[dict[str, Any]] | None)
     for entry in strategy or []:
         if entry.get("capacityProvider") not in FARGATE_PROVIDERS:
             raise RequestError(f"The specified capacity provider '{entry.get('capacityProvider')}' was not found.")
+    if len([entry for entry in strategy or [] if entry.get("base")]) > 1:
+        raise RequestError("Only one capacity provider in a capacity provider strategy can have a base defined.")
+    if len(strategy or []) > 1 and not any(entry.get("weight") for entry in strategy or []):
+        raise RequestError("At least one capacity provider of the strategy must have a weight greater than zero.")
     if not strategy and launch_type != "FARGATE":
         raise RequestError("No Container Instances were found in your cluster.")
+
+
+def provider_for(strategy: list[dict[str, Any]], running: list[str | None]) -> str | None:
+    """The capacity provider of the next task beside those `running`: bases first, then by weights.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CapacityProviderStrategyItem.html
+    """
+    counts = {entry["capacityProvider"]: running.count(entry["capacityProvider"]) for entry in strategy}
+    weighty = [entry for entry in strategy if entry.get("weight")] or strategy
+    for entry in weighty:
+        if counts[entry["capacityProvider"]] < (entry.get("base") or 0):
+            return str(entry["capacityProvider"])
+
+    def share(entry: dict[str, Any]) -> float:
+        beyond = counts[entry["capacityProvider"]] - (entry.get("base") or 0)
+        return (beyond + 1) / (entry.get("weight") or 1)
+
+    return str(min(weighty, key=share)["capacityProvider"]) if weighty else None
 
 
 def check_definition(definition: Any) -> None:
@@ -152,7 +174,7 @@ def deployment_configuration(given: dict[str, Any] | None, current: dict[str, An
 
 def new_task(
     backend: Any, cluster: Any, definition: Any, network: dict[str, Any], *, group: str, started_by: str = "",
-    launch_type: str | None = None, capacity_provider_strategy: list[dict[str, Any]] | None = None,
+    launch_type: str | None = None, capacity_provider: str | None = None,
     overrides: dict[str, Any] | None = None, tags: list[dict[str, str]] | None = None, subnet_index: int = 0,
 ) -> TaskRecord:
     """Make a task and put it into the backend; subnets are taken in turn. RequestError if the network is gone."""
@@ -167,7 +189,6 @@ def new_task(
     groups = configuration["securityGroups"] or [
         found.id for found in ec2.groups[subnet.vpc_id].values() if found.name == "default"
     ]
-    strategy = capacity_provider_strategy or []
     task = TaskRecord(
         account_id=backend.account_id,
         region_name=backend.region_name,
@@ -182,7 +203,7 @@ def new_task(
         started_by=started_by,
         tags=tags or [],
         launch_type=launch_type or "FARGATE",
-        capacity_provider_name=strategy[0]["capacityProvider"] if strategy else None,
+        capacity_provider_name=capacity_provider,
         availability_zone=subnet.availability_zone,
     )
     backend.tasks.setdefault(cluster.name, {})[task.task_arn] = task

@@ -13,6 +13,7 @@ from typing import Any
 from .ecs_records import RUNNING, STOPPED, USER_INITIATED, TaskRecord
 from .ecs_requests import (
     NO_NETWORK, RequestError, check_definition, check_launch, check_overrides, checked_network, new_task,
+    provider_for,
 )
 from .tasks import TaskRunners
 
@@ -40,19 +41,19 @@ def run_task(backend: Any, runners: TaskRunners, parameters: dict[str, Any]) -> 
     if parameters.get("propagateTags") == "TASK_DEFINITION":
         given = {tag["key"] for tag in tags}
         tags += [tag for tag in definition.tags or [] if tag["key"] not in given]
-    tasks = [
-        new_task(
+    tasks: list[TaskRecord] = []
+    for index in range(count):
+        task = new_task(
             backend, cluster, definition, network,
             group=parameters.get("group") or f"family:{definition.family}",
             started_by=parameters.get("startedBy") or "",
             launch_type=launch_type,
-            capacity_provider_strategy=strategy,
+            capacity_provider=provider_for(strategy or [], [one.capacity_provider_name for one in tasks]),
             overrides=parameters.get("overrides"),
             tags=list(tags),
             subnet_index=index,
         )
-        for index in range(count)
-    ]
+        tasks.append(task)
     for task in tasks:
         task.enable_execute_command = bool(parameters.get("enableExecuteCommand"))
         runners.launch(task)

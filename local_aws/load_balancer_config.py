@@ -17,6 +17,7 @@ from typing import Any
 from .load_balancer_rules import Rule, fixed_response, matcher, redirect
 from .load_balancer_tls import certificates_from, connection_policy
 from .target_directory import name_of
+from .web_acls import routes as web_acl_routes
 
 SECOND = 1_000_000_000
 # "Failed to establish a connection to the target before the connection timeout expired (10 seconds)":
@@ -61,6 +62,8 @@ class Listener:
     idle_timeout: int = 60
     preserve_host: bool = False
     drop_invalid_headers: bool = False
+    # Names of the rules of its web ACL that block; see web_acls.py.
+    blocking: tuple[str, ...] = ()
 
     @property
     def scheme(self) -> str:
@@ -82,7 +85,7 @@ def proxy_config(
 
 
 def _server(listener: Listener, groups: dict[str, TargetGroup], directory: tuple[str, int]) -> dict[str, Any]:
-    routes = _header_routes(listener)
+    routes = [*web_acl_routes(listener.blocking), *_header_routes(listener)]
     for rule in listener.rules:
         first = [_ask_who_it_is(rule.sign_on, listener)] if rule.sign_on else []
         route: dict[str, Any] = {"handle": [*first, _handler(rule, listener, groups, directory)], "terminal": True}

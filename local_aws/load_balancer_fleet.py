@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from moto.acm.models import acm_backends
+from moto.wafv2.models import wafv2_backends
 
-from . import elb_targets
+from . import elb_targets, web_acls
 from .certificate_directory import CertificateDirectory
 from .load_balancer import ListenerProxy, ProxyError, bind
 from .load_balancer_config import LOOK_UP_SECONDS, Listener, TargetGroup, proxy_config
@@ -143,6 +144,7 @@ class Fleet:
             idle_timeout=int(balancer.attrs["idle_timeout.timeout_seconds"]),
             preserve_host=balancer.attrs["routing.http.preserve_host_header.enabled"] == "true",
             drop_invalid_headers=balancer.attrs["routing.http.drop_invalid_header_fields.enabled"] == "true",
+            blocking=_blocking(backend, balancer),
         )
         groups = {arn: _group(backend.target_groups[arn]) for one in listener.rules if (arn := one.target_group)}
         proxy.configure(proxy_config(proxy.base_config, listener, groups, self._directory.address))
@@ -185,6 +187,11 @@ class Fleet:
                     if found is not None:
                         bundles[_certificate_name(listener)] = b"\n".join([found.cert, found.chain, found.key])
         self._certificates.publish(bundles)
+
+
+def _blocking(backend: Any, balancer: Any) -> tuple[str, ...]:
+    web_acl = wafv2_backends[backend.account_id][backend.region_name].get_web_acl_for_resource(balancer.arn)
+    return web_acls.blocked([rule.to_dict() for rule in web_acl.rules]) if web_acl else ()
 
 
 def _rule_name(rule: Any) -> str:

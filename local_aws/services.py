@@ -20,7 +20,7 @@ from . import ecs_loadbalancer, ecs_records
 from .ecs_deployments import Population, breaker_threshold, next_step, recent_failures, start_delay
 from .ecs_health import HEALTHY, UNHEALTHY, HealthCheck
 from .ecs_records import RUNNING, STOPPED, TaskRecord, now
-from .ecs_requests import RequestError, new_task
+from .ecs_requests import RequestError, new_task, provider_for
 from .ecs_service_records import ACTIVE, COMPLETED, DRAINING, FAILED, IN_PROGRESS, INACTIVE, PRIMARY
 from .ecs_service_records import Deployment, ServiceRecord
 from .tasks import TaskRunners
@@ -243,7 +243,10 @@ class ServiceScheduler:
                     group=f"service:{service.name}",
                     started_by=deployment.id,
                     launch_type=deployment.launch_type,
-                    capacity_provider_strategy=deployment.capacity_provider_strategy,
+                    capacity_provider=provider_for(
+                        deployment.capacity_provider_strategy,
+                        [one.capacity_provider_name for one in [*deployment.live, *started]],
+                    ),
                     subnet_index=len(deployment.live) + len(started),
                 )
                 task.load_balancers = service.targets()

@@ -72,6 +72,18 @@ def desired_count(service: dict | None, asked: int, least: int | None, most: int
     return max(least, min(service["desiredCount"] if service else asked, most))
 
 
+def capacity_strategy(spot: bool, on_demand_count: int = 0) -> list[dict[str, t.Any]]:
+    """Where tasks run, as ECS has it. A provider of weight 0 gets no task at all, not even those of its base."""
+    if not spot:
+        return [{"capacityProvider": "FARGATE", "base": 0, "weight": 1}]
+    if on_demand_count == 0:
+        return [{"capacityProvider": "FARGATE_SPOT", "base": 0, "weight": 1}]
+    return [
+        {"capacityProvider": "FARGATE", "base": on_demand_count, "weight": 1},
+        {"capacityProvider": "FARGATE_SPOT", "base": 0, "weight": 99},
+    ]
+
+
 def rollout_needs_push(service: dict) -> bool:
     """True when ECS has given up on the deployment in force: it starts no task until a new deployment is forced."""
     primary = _primary(service)

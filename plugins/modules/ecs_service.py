@@ -62,6 +62,16 @@ options:
     description: Whether tasks get public addresses.
     type: bool
     default: false
+  spot:
+    description:
+      - Whether tasks run on Fargate Spot, which is cheaper, ends them with two minutes' notice and sometimes has no room for others.
+      - Another answer replaces the tasks, in a new deployment.
+    type: bool
+    default: false
+  on_demand_count:
+    description: With O(spot), the number of tasks that do not run on Fargate Spot. Of those beyond it, one in a hundred does not either.
+    type: int
+    default: 1
   target_group_arn:
     description: ARN of the target group in which tasks are registered. Cannot be changed to none later.
     type: str
@@ -182,6 +192,7 @@ def desired_settings(params: dict, desired_count: int) -> dict:
             "maximumPercent": params["maximum_percent"],
             "deploymentCircuitBreaker": {"enable": True, "rollback": True},
         },
+        "capacityProviderStrategy": ecs_rules.capacity_strategy(params["spot"], params["on_demand_count"]),
         "networkConfiguration": {
             "awsvpcConfiguration": {
                 "subnets": sorted(params["subnets"]),
@@ -204,13 +215,18 @@ def desired_settings(params: dict, desired_count: int) -> dict:
 
 
 def current_settings(service: dict | None) -> dict | None:
-    """A service with the lists that ECS keeps in no order sorted."""
+    """A service with the lists that ECS keeps in no order sorted, and a launch type told as the strategy that it stands for."""
     if service is None:
         return None
+    strategy = service.get("capacityProviderStrategy") or ecs_rules.capacity_strategy(spot=False)
     network = dict(service.get("networkConfiguration", {}).get("awsvpcConfiguration", {}))
     for key in ("subnets", "securityGroups"):
         network[key] = sorted(network.get(key, []))
-    return dict(service, networkConfiguration={"awsvpcConfiguration": network})
+    return dict(
+        service,
+        networkConfiguration={"awsvpcConfiguration": network},
+        capacityProviderStrategy=sorted(strategy, key=lambda one: one["capacityProvider"]),
+    )
 
 
 class Service:
@@ -235,8 +251,10 @@ class Service:
         )
         settings = desired_settings(self.params, count)
         before, after = ecs_rules.comparable(current_settings(service), settings)
+        # ECS takes another strategy only together with a new deployment.
+        moves = service is not None and before["capacityProviderStrategy"] != after["capacityProviderStrategy"]
         before_tags = ecs_rules.tags_from_api(service.get("tags")) if service else {}
-        push = service is not None and ecs_rules.rollout_needs_push(service)
+        push = moves or (service is not None and ecs_rules.rollout_needs_push(service))
         differs = before != after or push
         changed = differs or before_tags != self.params["tags"]
         started = time.monotonic()
@@ -258,13 +276,14 @@ class Service:
                 **where,
                 **settings,
                 serviceName=self.params["name"],
-                launchType="FARGATE",
                 propagateTags="SERVICE",
                 tags=ecs_rules.tags_to_api(self.params["tags"]),
                 aws_retry=True,
             )
             return
         if differs:
+            if not push:
+                settings = {key: value for key, value in settings.items() if key != "capacityProviderStrategy"}
             self.ecs.update_service(
                 **where, **settings, service=self.params["name"], forceNewDeployment=push, aws_retry=True
             )
@@ -384,6 +403,8 @@ def main() -> None:
             "subnets": {"type": "list", "elements": "str"},
             "security_groups": {"type": "list", "elements": "str"},
             "assign_public_ip": {"type": "bool", "default": False},
+            "spot": {"type": "bool", "default": False},
+            "on_demand_count": {"type": "int", "default": 1},
             "target_group_arn": {"type": "str"},
             "container": {"type": "str"},
             "container_port": {"type": "int"},

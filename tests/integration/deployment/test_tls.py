@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTPS and sign-on on a live deployment: switched on, renewed, used, switched off; in the order of this file."""
+"""HTTPS, WAF and sign-on on a live deployment: switched on, renewed, used, switched off; in the order of this file."""
 
 from __future__ import annotations
 
@@ -31,10 +31,19 @@ with mlflow.start_run() as run:
 print(json.dumps([mlflow.get_run(run.info.run_id).data.metrics, mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/note.txt")]))
 mlflow.delete_run(run.info.run_id)
 """
+UPLOAD = """
+import mlflow, sys
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.set_experiment("through the web ACL")
+with mlflow.start_run() as run:
+    mlflow.log_artifact(sys.argv[2])
+print(mlflow.artifacts.list_artifacts(run_id=run.info.run_id)[0].file_size)
+mlflow.delete_run(run.info.run_id)
+"""
 
 
 def state(live: t.Any) -> dict:
-    """What TLS changes, without what is new each time (ARNs of listeners and task definitions)."""
+    """What the switches change, without what is new each time (ARNs of listeners and task definitions)."""
     elb, ecs, route53 = (live.client(service) for service in ("elbv2", "ecs", "route53"))
     balancer = elb.describe_load_balancers(Names=[live.name])["LoadBalancers"][0]
     tags = elb.describe_tags(ResourceArns=[balancer["LoadBalancerArn"]])["TagDescriptions"][0]["Tags"]
@@ -54,6 +63,7 @@ def state(live: t.Any) -> dict:
             for group in groups["SecurityGroups"]
             for rule in group["IpPermissions"] + group["IpPermissionsEgress"]
         ),
+        "web ACLs": [one["Name"] for one in live.client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"]],
         "certificates": live.client("acm").list_certificates()["CertificateSummaryList"],
         "records": [
             (record["Name"], record["Type"])
@@ -78,7 +88,7 @@ def before(live: t.Any) -> dict:
 
 @pytest.fixture(scope="module")
 def secure(live: t.Any, before: dict, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Any]:
-    """The live deployment with TLS switched on by one variable (the ports and the authority are those of this machine)."""
+    """The live deployment with TLS and WAF switched on, by a variable each; the ports and the authority are this machine's."""
     plain = dict(live.variables)
     live.hosts_file = tmp_path_factory.mktemp("names") / "hosts"
     live.hosts_file.write_text(f"127.0.0.1 localhost\n{live.outputs()['alb_dns_name']} {DOMAIN}\n")
@@ -86,6 +96,7 @@ def secure(live: t.Any, before: dict, tmp_path_factory: pytest.TempPathFactory) 
         "tls_domain_name": DOMAIN,
         "alb_https_port": HTTPS_PORT,
         "mlflow_ca_path": str(live.aws.directory / "certificates/ca.pem"),
+        "mlflow_waf": True,
     }
     calls = len(live.aws.api_calls())
     predicted = live.play("site", "--check")
@@ -113,32 +124,52 @@ def test_nothing_is_written_again(secure: t.Any, changed: t.Callable) -> None:
     assert secure.aws.writes(calls) == []
 
 
-def test_an_unmodified_client_uses_it(secure: t.Any, mlflow_env: t.Any) -> None:
-    username, password = secure.admin()
+def run_client(live: t.Any, mlflow_env: t.Any, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A program of an MLflow client, logged in as the admin by the environment; its first argument is the tracking URI."""
+    username, password = live.admin()
     environment = {
-        **secure.aws.environment,
+        **live.aws.environment,
         "MLFLOW_TRACKING_USERNAME": username,
         "MLFLOW_TRACKING_PASSWORD": password,
-        "REQUESTS_CA_BUNDLE": secure.variables["mlflow_ca_path"],
+        "REQUESTS_CA_BUNDLE": live.variables["mlflow_ca_path"],
     }
-    command = secure.resolving([str(mlflow_env("3.17.2") / "bin/python"), "-c", CLIENT, secure.outputs()["tracking_uri"]])
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    python = str(mlflow_env("3.17.2") / "bin/python")
+    command = live.resolving([python, "-c", program, live.outputs()["tracking_uri"], *arguments])
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_an_unmodified_client_uses_it(secure: t.Any, mlflow_env: t.Any) -> None:
+    done = run_client(secure, mlflow_env, CLIENT)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1]) == [{"loss": 0.5}, "kept"]
 
 
-def ask(live: t.Any, context: ssl.SSLContext, path: str = "/health", headers: str = "") -> int:
-    """The status of one request over TLS on a connection of its own; `headers` are lines."""
+def ask(
+    live: t.Any, context: ssl.SSLContext, path: str = "/health", headers: str = "", agent: str = "User-Agent: test\r\n"
+) -> int:
+    """The status of one request over TLS on a connection of its own; `headers` and `agent` are lines."""
     with (
         socket.create_connection((live.outputs()["alb_dns_name"], HTTPS_PORT), timeout=20) as raw,
         context.wrap_socket(raw, server_hostname=DOMAIN) as connection,
     ):
-        head = f"GET {path} HTTP/1.1\r\nHost: {DOMAIN}:{HTTPS_PORT}\r\n{headers}Connection: close\r\n\r\n"
+        head = f"GET {path} HTTP/1.1\r\nHost: {DOMAIN}:{HTTPS_PORT}\r\n{agent}{headers}Connection: close\r\n\r\n"
         connection.sendall(head.encode())
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         answer.read()
         return answer.status
+
+
+def test_the_web_acl_lets_half_a_gigabyte_through_and_refuses_what_no_client_sends(
+    secure: t.Any, mlflow_env: t.Any, tmp_path: t.Any
+) -> None:
+    context = ssl.create_default_context(cafile=secure.variables["mlflow_ca_path"])
+    assert (ask(secure, context), ask(secure, context, agent="")) == (200, 403)
+    large = tmp_path / "large.bin"
+    with large.open("wb") as file:
+        file.truncate(500 * 2**20)
+    done = run_client(secure, mlflow_env, UPLOAD, str(large))
+    assert done.returncode == 0 and int(done.stdout.splitlines()[-1]) == large.stat().st_size, done.stderr[-3000:]
 
 
 def test_another_certificate_costs_no_request(secure: t.Any) -> None:
@@ -172,7 +203,7 @@ def test_another_certificate_costs_no_request(secure: t.Any) -> None:
 def test_http_leads_to_https(secure: t.Any) -> None:
     connection = http.client.HTTPConnection(secure.outputs()["alb_dns_name"], HTTP_PORT, timeout=20)
     with contextlib.closing(connection):
-        connection.request("GET", "/#/experiments", headers={"Host": DOMAIN})
+        connection.request("GET", "/#/experiments", headers={"Host": DOMAIN, "User-Agent": "test"})
         answer = connection.getresponse()
         assert (answer.status, answer.headers["Location"]) == (301, f"https://{DOMAIN}:{HTTPS_PORT}/#/experiments")
 
@@ -253,7 +284,7 @@ def test_people_sign_on_and_off_in_a_browser(
 
 
 def test_switched_off_nothing_of_it_remains(secure: t.Any, before: dict, changed: t.Callable) -> None:
-    for name in [name for name in secure.variables if name.startswith(("tls_", "sign_on_"))]:
+    for name in [name for name in secure.variables if name.startswith(("tls_", "sign_on_", "mlflow_waf"))]:
         secure.variables.pop(name)
     off = secure.play("site")
     assert off.returncode == 0, off.stdout[-4000:]

@@ -8,12 +8,15 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from local_aws import services
 from local_aws.ecs_loadbalancer import TargetHealth
 from local_aws.ecs_records import (
     ESSENTIAL_EXITED, FAILED_TO_START, RUNNING, STOPPED, USER_INITIATED, TaskRecord, now,
 )
-from local_aws.ecs_requests import RequestError, deployment_configuration
+from local_aws.ecs_requests import RequestError, deployment_configuration, provider_for
 from local_aws.ecs_service_records import DRAINING, INACTIVE, ServiceRecord
 from local_aws.services import ServiceScheduler
 
@@ -220,3 +223,22 @@ def test_tags_are_propagated_as_asked(monkeypatch):
     world = World(monkeypatch, propagate_tags="SERVICE", tags=tags)
     world.step()
     assert all(task.tags == tags for task in world.live())
+
+
+@given(base=st.integers(0, 5), weights=st.tuples(st.integers(1, 100), st.integers(1, 100)), count=st.integers(0, 60))
+def test_tasks_go_where_the_strategy_says(base, weights, count):
+    strategy = [
+        {"capacityProvider": "FARGATE", "base": base, "weight": weights[0]},
+        {"capacityProvider": "FARGATE_SPOT", "weight": weights[1]},
+    ]
+    placed: list[str | None] = []
+    for _one in range(count):
+        placed.append(provider_for(strategy, placed))
+    assert placed[:base] == ["FARGATE"] * min(base, count)
+    beyond = count - min(base, count)
+    assert abs(placed[base:].count("FARGATE") - beyond * weights[0] / sum(weights)) <= 1
+
+
+def test_without_a_strategy_there_is_no_provider():
+    assert provider_for([], []) is None
+    assert provider_for([{"capacityProvider": "FARGATE_SPOT"}], []) == "FARGATE_SPOT"

@@ -14,7 +14,7 @@ import typing as t
 import pytest
 from botocore.exceptions import ClientError
 
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client, ecs_rules
 from ansible_collections.mlops.mlflow_aws.plugins.modules import (
     cloudwatch_log_events_info,
     ecs_cluster,
@@ -394,7 +394,10 @@ def health(*states: str) -> tuple:
 def test_service_is_created_and_awaited(recorded, run_module):
     recorded(
         call("describe_services", refusal("ClusterNotFoundException")),
-        call("create_service", serviceName="web", launchType="FARGATE", desiredCount=2, tags=API_TAGS),
+        call(
+            "create_service", serviceName="web", desiredCount=2, tags=API_TAGS,
+            capacityProviderStrategy=[{"capacityProvider": "FARGATE", "base": 0, "weight": 1}],
+        ),
         found(SERVICE),
         health("initial", "healthy"),
         found(SERVICE),
@@ -418,6 +421,7 @@ def test_service_as_asked_for_is_left_alone(recorded, run_module):
         {"subnets": ["subnet-1"]},
         {"minimum_healthy_percent": 50},
         {"assign_public_ip": True},
+        {"spot": True},
         {"tags": {}},
     ],
 )
@@ -454,6 +458,21 @@ def test_service_is_updated_with_its_tags(recorded, run_module):
 def test_service_that_ecs_gave_up_is_pushed(recorded, run_module):
     given_up = dict(SERVICE, deployments=[dict(PRIMARY, rolloutState="FAILED")])
     recorded(found(given_up), call("update_service", forceNewDeployment=True), found(SERVICE))
+    assert run_module(ecs_service, dict(SERVE, wait=False))["changed"]
+
+
+def test_service_moves_to_spot_and_back_by_a_new_deployment(recorded, run_module):
+    spot = ecs_rules.capacity_strategy(True, 1)
+    assert [(one["capacityProvider"], one["base"]) for one in spot] == [("FARGATE", 1), ("FARGATE_SPOT", 0)]
+    all_of_it = ecs_rules.capacity_strategy(True, 0)
+    assert [one["capacityProvider"] for one in all_of_it] == ["FARGATE_SPOT"]
+    moved = dict(SERVICE, capacityProviderStrategy=spot[::-1])
+    push = {"capacityProviderStrategy": spot, "forceNewDeployment": True}
+    recorded(found(SERVICE), call("update_service", **push), found(moved))
+    assert run_module(ecs_service, dict(SERVE, spot=True, wait=False))["changed"]
+    recorded(found(moved), found(moved))
+    assert not run_module(ecs_service, dict(SERVE, spot=True, wait=False))["changed"]
+    recorded(found(moved), call("update_service", forceNewDeployment=True), found(SERVICE))
     assert run_module(ecs_service, dict(SERVE, wait=False))["changed"]
 
 
