@@ -13,8 +13,8 @@ short_description: Make or remove an ECS cluster for Fargate
 description:
   - A cluster with the capacity providers C(FARGATE) and C(FARGATE_SPOT) and with tags from its first moment.
   - M(community.aws.ecs_cluster) knows no tags and removes a cluster whoever owns it.
-  - Wraps C(CreateCluster), C(PutClusterCapacityProviders), C(TagResource), C(DeleteCluster) and C(DescribeClusters) of the Amazon
-    ECS API.
+  - Wraps C(CreateCluster), C(UpdateCluster), C(PutClusterCapacityProviders), C(TagResource), C(DeleteCluster) and
+    C(DescribeClusters) of the Amazon ECS API.
 options:
   name:
     description: Name of the cluster.
@@ -27,6 +27,13 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  container_insights:
+    description:
+      - How much CloudWatch Container Insights measures of the tasks, which AWS bills by the metric.
+      - V(disabled) for nothing, V(enabled) for the cluster and its services, V(enhanced) for each task and container too.
+    type: str
+    choices: [disabled, enabled, enhanced]
+    default: disabled
   tags:
     description: Tags of the cluster; with O(state=absent) the tags that it must carry to be removed.
     type: dict
@@ -40,7 +47,7 @@ attributes:
     description: Predicts exactly what a run would change.
     support: full
   diff_mode:
-    description: Shows capacity providers and tags, before and after.
+    description: Shows capacity providers, Container Insights and tags, before and after.
     support: full
   idempotent:
     description: Writes nothing when the cluster is as asked for.
@@ -80,31 +87,45 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules
 
 CAPACITY_PROVIDERS = ["FARGATE", "FARGATE_SPOT"]
+INSIGHTS = "containerInsights"
 
 
 def describe(ecs, name: str) -> dict | None:
-    answer = ecs.describe_clusters(clusters=[name], include=["TAGS"], aws_retry=True)
+    answer = ecs.describe_clusters(clusters=[name], include=["TAGS", "SETTINGS"], aws_retry=True)
     return next((one for one in answer["clusters"] if one["status"] != "INACTIVE"), None)
+
+
+def insights(cluster: dict) -> str:
+    return next((one["value"] for one in cluster.get("settings", []) if one["name"] == INSIGHTS), "disabled")
 
 
 def make_present(module: AnsibleAWSModule, ecs) -> None:
     name, tags = module.params["name"], module.params["tags"]
     cluster = describe(ecs, name)
+    settings = [{"name": INSIGHTS, "value": module.params["container_insights"]}]
     before = {
         "capacity_providers": sorted(cluster.get("capacityProviders", [])) if cluster else [],
+        "container_insights": insights(cluster) if cluster else None,
         "tags": ecs_rules.tags_from_api(cluster.get("tags")) if cluster else {},
     }
-    after = {"capacity_providers": CAPACITY_PROVIDERS, "tags": tags}
+    after = {
+        "capacity_providers": CAPACITY_PROVIDERS,
+        "container_insights": module.params["container_insights"],
+        "tags": tags,
+    }
     changed = cluster is None or before != after
     if changed and not module.check_mode:
         if cluster is None:
             cluster = ecs.create_cluster(
                 clusterName=name,
                 capacityProviders=CAPACITY_PROVIDERS,
+                settings=settings,
                 tags=ecs_rules.tags_to_api(tags),
                 aws_retry=True,
             )["cluster"]
         else:
+            if before["container_insights"] != after["container_insights"]:
+                ecs.update_cluster(cluster=name, settings=settings, aws_retry=True)
             update(ecs, cluster, before, tags)
     module.exit_json(
         changed=changed,
@@ -170,6 +191,11 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "container_insights": {
+                "type": "str",
+                "choices": ["disabled", "enabled", "enhanced"],
+                "default": "disabled",
+            },
             "tags": {"type": "dict", "required": True},
             "wait_timeout": {"type": "int", "default": 600},
         },

@@ -120,6 +120,19 @@ def test_cluster_is_brought_in_line(recorded, run_module):
     assert run_module(ecs_cluster, {"name": "web", "tags": OURS})["changed"]
 
 
+def test_cluster_is_measured_as_asked_for(recorded, run_module):
+    measured = dict(CLUSTER, capacityProviders=PROVIDERS, settings=[{"name": "containerInsights", "value": "enhanced"}])
+    options = {"name": "web", "tags": OURS, "container_insights": "enhanced"}
+    recorded(call("describe_clusters", {"clusters": [measured]}))
+    assert not run_module(ecs_cluster, options)["changed"]
+    wanted = [{"name": "containerInsights", "value": "disabled"}]
+    recorded(
+        call("describe_clusters", {"clusters": [measured]}), call("update_cluster", settings=wanted)
+    )
+    answer = run_module(ecs_cluster, {"name": "web", "tags": OURS})
+    assert answer["changed"] and answer["diff"]["before"]["container_insights"] == "enhanced"
+
+
 def test_cluster_providers_alone_are_brought_in_line(recorded, run_module):
     recorded(
         call("describe_clusters", {"clusters": [dict(CLUSTER, capacityProviders=[])]}),
