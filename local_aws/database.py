@@ -72,6 +72,7 @@ class PostgresServer:
         self._processes = processes
         self._folder = folder
         self._data = folder / "data"
+        self.log = folder / "postgres.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._superuser_password = secrets.token_urlsafe(32)
 
@@ -119,7 +120,7 @@ class PostgresServer:
             "fsync": "off",
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        with open(self._folder / "postgres.log", "ab") as output:
+        with open(self.log, "ab") as output:
             self._process = self._processes.start(
                 f"postgres-{self.address}",
                 [*_unprivileged(), str(self.bin / "postgres"), "-D", str(self._data), *options],

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from moto.ec2.models import ec2_backends
@@ -53,6 +54,10 @@ class Instances:
             for arn, server in list(self._servers.items())
             if (instance := self._instances.get(arn))
         ]
+
+    def logs(self) -> list[tuple[Any, Path]]:
+        """Each instance that has a server, and the log of the server."""
+        return [(self._instances[arn], server.log) for arn, server in list(self._servers.items()) if server.log.exists()]
 
     def background(self, work: Callable[..., None], instance: Any, *arguments: Any) -> None:
         threading.Thread(target=self._guarded, args=(work, instance, *arguments), daemon=True).start()

@@ -77,6 +77,18 @@ def check_parameter_group(backend: Any, name: str | None, version: str) -> str |
     return group.name
 
 
+def check_log_exports(kinds: list[str] | None, already: set[str] | frozenset[str] = frozenset()) -> None:
+    """EnableCloudwatchLogsExports: PostgreSQL has two logs, each exported once."""
+    for kind in kinds or []:
+        if kind not in ("postgresql", "upgrade"):
+            raise InvalidParameterCombination(
+                f"You cannot use the log types '{kind}' with engine version postgres. For supported log types, see the "
+                "documentation."
+            )
+        if kind in already:
+            raise InvalidParameterCombination(f"You cannot enable the log types '{kind}' that are enabled already.")
+
+
 def upgrade_target(instance: Any, changes: dict[str, Any]) -> str:
     asked = changes["engine_version"]
     version = rds_offers.resolve(asked)

@@ -25,7 +25,16 @@ from moto.rds.exceptions import (
 
 from .. import rds_groups, rds_offers
 from ..rds_instances import Instances
-from ..rds_requests import Conflict, Refused, check_master_user, check_parameter_group, check_password, upgrade_target
+from ..rds_logs import LogExports
+from ..rds_requests import (
+    Conflict,
+    Refused,
+    check_log_exports,
+    check_master_user,
+    check_parameter_group,
+    check_password,
+    upgrade_target,
+)
 from ..runtime import Runtime
 from . import replace
 
@@ -46,6 +55,7 @@ KEPT = {
 
 def apply(runtime: Runtime) -> None:
     instances = Instances(runtime)
+    runtime.reconcilers.append(LogExports(instances))
     _patch_instances(instances)
     _patch_offers()
     rds_groups.patch(instances)
@@ -73,6 +83,7 @@ def _patch_instances(instances: Instances) -> None:
         check_master_user(db_kwargs.get("master_username"), db_kwargs.get("master_user_password"))
         check_password(db_kwargs.get("master_user_password"))
         group = check_parameter_group(self, db_kwargs.get("db_parameter_group_name"), version)
+        check_log_exports(db_kwargs.get("enable_cloudwatch_logs_exports"))
         storage = int(db_kwargs.get("allocated_storage") or 20)
         if not 20 <= storage <= 65536:
             raise InvalidParameterValue(
@@ -127,6 +138,10 @@ def _patch_instances(instances: Instances) -> None:
             raise InvalidParameterCombination(
                 "Invalid storage size for engine name postgres and storage type gp3: storage cannot be reduced"
             )
+        exports = changes.get("cloudwatch_logs_export_configuration") or {}
+        enabled = set(instance.enabled_cloudwatch_logs_exports)
+        check_log_exports(exports.get("EnableLogTypes"), already=enabled)
+        check_log_exports(exports.get("DisableLogTypes"))
         if "engine_version" in changes:
             changes["engine_version"] = upgrade_target(instance, changes)
         group = changes.get("db_parameter_group_name")

@@ -196,6 +196,7 @@ class Database:
             "PubliclyAccessible": False,
             "StorageType": "gp3",
             "PerformanceInsightsEnabled": params["performance_insights"],
+            "LogExports": sorted({*params["log_exports"]}),
             "CACertificateIdentifier": params["ca_certificate_identifier"] or None,
             "PreferredBackupWindow": params["backup_window"] or None,
             "PreferredMaintenanceWindow": params["maintenance_window"] or None,
@@ -230,6 +231,8 @@ class Database:
     def _create_instance(self) -> None:
         wanted = {name: value for name, value in self._wanted().items() if value is not None}
         wanted["EnablePerformanceInsights"] = wanted.pop("PerformanceInsightsEnabled")
+        if exports := wanted.pop("LogExports"):
+            wanted["EnableCloudwatchLogsExports"] = exports
         if wanted["MaxAllocatedStorage"] <= wanted["AllocatedStorage"]:
             del wanted["MaxAllocatedStorage"]
         if "." not in wanted["EngineVersion"]:

@@ -128,10 +128,17 @@ def maximum_change(current: int | None, allocated: int, wanted: int) -> int | No
     return allocated if current is not None and current > allocated else None
 
 
+def log_exports(instance: dict) -> list[str]:
+    """The logs that are exported, or will be when what is under way is done."""
+    pending = instance.get("PendingCloudwatchLogsExports") or {}
+    exported = {*instance.get("EnabledCloudwatchLogsExports", []), *pending.get("LogTypesToEnable", [])}
+    return sorted(exported - {*pending.get("LogTypesToDisable", [])})
+
+
 def modifications(instance: dict, wanted: dict[str, t.Any]) -> tuple[dict, dict]:
     """(arguments of ModifyDBInstance, what they replace), both empty when nothing is to be changed.
 
-    `wanted` has the keys of SAME_VALUE (null: not asked for) and `EngineVersion`, `AllocatedStorage`,
+    `wanted` has the keys of SAME_VALUE (null: not asked for) and `LogExports`, `EngineVersion`, `AllocatedStorage`,
     `MaxAllocatedStorage` (0: no autoscaling), `VpcSecurityGroupIds`, `DBParameterGroupName`.
     """
     # What is under way already counts as done.
@@ -145,6 +152,13 @@ def modifications(instance: dict, wanted: dict[str, t.Any]) -> tuple[dict, dict]
 
     for attribute, argument in SAME_VALUE.items():
         want(argument, now.get(attribute), wanted.get(attribute))
+    exported = log_exports(now)
+    if exported != wanted["LogExports"]:
+        change["CloudwatchLogsExportConfiguration"] = {
+            "EnableLogTypes": sorted(set(wanted["LogExports"]) - set(exported)),
+            "DisableLogTypes": sorted(set(exported) - set(wanted["LogExports"])),
+        }
+        before["CloudwatchLogsExportConfiguration"] = exported
     groups = sorted(one["VpcSecurityGroupId"] for one in now.get("VpcSecurityGroups", []))
     want("VpcSecurityGroupIds", groups, sorted(wanted["VpcSecurityGroupIds"]))
     parameter_groups = [one["DBParameterGroupName"] for one in now.get("DBParameterGroups", [])]

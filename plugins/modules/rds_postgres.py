@@ -88,6 +88,14 @@ options:
     description: Whether to collect Performance Insights (kept 7 days, free of charge).
     type: bool
     default: true
+  log_exports:
+    description:
+      - Logs of the server that RDS writes to CloudWatch Logs, into C(/aws/rds/instance/<identifier>/<log>).
+      - RDS makes these log groups if nobody has; it never removes one.
+    type: list
+    elements: str
+    choices: [postgresql, upgrade]
+    default: []
   deletion_protection:
     description: Whether RDS refuses to delete the instance.
     type: bool
@@ -204,6 +212,12 @@ def argument_spec() -> dict:
         "maintenance_window": {"type": "str"},
         "multi_az": {"type": "bool", "default": False},
         "performance_insights": {"type": "bool", "default": True},
+        "log_exports": {
+            "type": "list",
+            "elements": "str",
+            "choices": ["postgresql", "upgrade"],
+            "default": [],
+        },
         "deletion_protection": {"type": "bool", "default": True},
         "auto_minor_version_upgrade": {"type": "bool", "default": True},
         "ca_certificate_identifier": {"type": "str"},

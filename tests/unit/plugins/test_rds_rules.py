@@ -88,6 +88,7 @@ def instance(**attributes: t.Any) -> dict:
 
 
 WANTED = {
+    "LogExports": [],
     "EngineVersion": "15",
     "AutoMinorVersionUpgrade": None,
     "AllocatedStorage": 20,
@@ -131,6 +132,18 @@ def test_changes_with_what_they_replace() -> None:
             "MaxAllocatedStorage": 100,
         },
     )
+
+
+def test_logs_are_exported_and_not_any_more() -> None:
+    exported = instance(EnabledCloudwatchLogsExports=["upgrade"])
+    change, before = rds_rules.modifications(exported, {**WANTED, "LogExports": ["postgresql"]})
+    assert change["CloudwatchLogsExportConfiguration"] == {
+        "EnableLogTypes": ["postgresql"], "DisableLogTypes": ["upgrade"],
+    }  # fmt: skip
+    assert before == {"CloudwatchLogsExportConfiguration": ["upgrade"]}
+    pending = {"LogTypesToEnable": ["postgresql"], "LogTypesToDisable": ["upgrade"]}
+    under_way = {**exported, "PendingCloudwatchLogsExports": pending}
+    assert rds_rules.modifications(under_way, {**WANTED, "LogExports": ["postgresql"]}) == ({}, {})
 
 
 def test_summary_of_nothing() -> None:

@@ -41,7 +41,9 @@ def instance(rds: t.Any, name: str) -> dict:
     return rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
 
 
-def test_life_of_a_database(run_role: t.Callable, rds: t.Any, network: dict, secret_arn: str) -> None:
+def test_life_of_a_database(
+    run_role: t.Callable, local_aws: t.Any, rds: t.Any, network: dict, secret_arn: str
+) -> None:
     variables = {"rds_name": "life", "rds_tags": {"team": "a"}, "rds_db_secret_arn": secret_arn, **network}
 
     check = run_role("rds", variables, check=True)
@@ -71,13 +73,22 @@ def test_life_of_a_database(run_role: t.Callable, rds: t.Any, network: dict, sec
         assert again.outputs == create.outputs
     assert run_role("rds", variables, "info").outputs == create.outputs
 
-    grown = {**variables, "rds_allocated_storage": 30, "rds_instance_class": "db.t3.medium", "rds_multi_az": True}
+    grown = {
+        **variables, "rds_allocated_storage": 30, "rds_instance_class": "db.t3.medium", "rds_multi_az": True,
+        "rds_log_exports": ["postgresql"],
+    }  # fmt: skip
     assert run_role("rds", grown, check=True).writes == []
     change = run_role("rds", grown, ("main", "wait"))
-    assert (change.rc, change.writes) == (0, ["rds:ModifyDBInstance"]), change.stdout
+    assert (change.rc, change.writes) == (
+        0, ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "rds:ModifyDBInstance"]
+    ), change.stdout  # fmt: skip
     now = instance(rds, "life-db")
     assert (now["AllocatedStorage"], now["DBInstanceClass"], now["MultiAZ"]) == (30, "db.t3.medium", True)
     assert run_role("rds", grown).changed == 0
+    # The server was restarted, and says so.
+    where = {"logGroupName": "/aws/rds/instance/life-db/postgresql", "logStreamName": "life-db.0"}
+    logged = [one["message"] for one in local_aws.client("logs").get_log_events(**where)["events"]]
+    assert any("database system is ready to accept connections" in line for line in logged), logged
     # As after storage autoscaling: the role asks for less than there is, below the maximum.
     assert run_role("rds", {**grown, "rds_allocated_storage": 20}).changed == 0
 
@@ -97,7 +108,7 @@ def test_life_of_a_database(run_role: t.Callable, rds: t.Any, network: dict, sec
     doomed = {**variables, "rds_delete_protected": True}
     assert run_role("rds", doomed, "absent", check=True).writes == []
     gone = run_role("rds", doomed, "absent")
-    assert (gone.rc, gone.changed) == (0, 1), gone.stdout
+    assert (gone.rc, gone.changed) == (0, 2), gone.stdout
     snapshot = gone.outputs["final_snapshot_id"]
     assert snapshot.startswith("life-db-final-")
     assert rds.describe_db_snapshots(DBSnapshotIdentifier=snapshot)["DBSnapshots"]
