@@ -117,6 +117,8 @@ def test_https_is_verified_with_its_days(secure: t.Any) -> None:
     assert re.search("http_redirect +passed", verified.stdout)
 
 
+# With sign-on the same is seen below.
+@pytest.mark.long
 def test_nothing_is_written_again(secure: t.Any, changed: t.Callable) -> None:
     calls = len(secure.aws.api_calls())
     again = secure.play("site")
@@ -283,11 +285,9 @@ def test_people_sign_on_and_off_in_a_browser(
     assert browser.current_url.startswith(provider.url), "without its cookie one must sign on again"
 
 
-def test_switched_off_nothing_of_it_remains(secure: t.Any, before: dict, changed: t.Callable) -> None:
+def test_switched_off_nothing_of_it_remains(secure: t.Any, before: dict) -> None:
     for name in [name for name in secure.variables if name.startswith(("tls_", "sign_on_", "mlflow_waf"))]:
         secure.variables.pop(name)
     off = secure.play("site")
     assert off.returncode == 0, off.stdout[-4000:]
     assert state(secure) == before
-    again = secure.play("site")
-    assert (again.returncode, changed(again)) == (0, 0), again.stdout[-4000:]
