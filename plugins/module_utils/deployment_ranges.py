@@ -14,6 +14,10 @@ from typing import Any
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings
 
 EVERYBODY = ipaddress.IPv4Network("0.0.0.0/0")
+# RFC 1918, and what carriers and AWS's own networks share (RFC 6598).
+PRIVATE = tuple(
+    ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+)
 KINDS = ("public_subnet_cidrs", "private_subnet_cidrs")
 NAT_MODES = ("single", "per_zone", "none")
 
@@ -156,19 +160,29 @@ def _check_clients(desired: dict[str, Any], found: Findings) -> None:
         return
     if not cidrs:
         found.refuse("client_cidrs", cidrs, "nobody could reach the load balancer", "name at least one range")
+    networks = []
+    internal = desired.get("load_balancer_scheme") == "internal"
     for text in cidrs:
         try:
             network = parse_cidr(text)
         except ValueError as fault:
             found.refuse("client_cidrs", text, str(fault), 'write it like "203.0.113.0/24"')
             continue
-        if network == EVERYBODY:
+        networks.append(network)
+        if network == EVERYBODY and not internal and not desired.get("https"):
             found.warn(
                 "client_cidrs",
                 text,
                 "everybody can connect, and passwords travel in plain HTTP",
                 "name your own ranges",
             )
+    if internal and networks and not any(_has_private(network) for network in networks):
+        found.refuse(
+            "client_cidrs",
+            cidrs,
+            "public addresses do not reach an internal load balancer",
+            "name the ranges of your private networks, or make it internet-facing",
+        )
     if desired.get("nat_mode") == "none" and not desired.get("vpc_id"):
         found.warn(
             "nat_mode",
@@ -176,6 +190,10 @@ def _check_clients(desired: dict[str, Any], found: Findings) -> None:
             "tasks cannot reach image registries, package indexes or AWS APIs by the internet",
             "add VPC endpoints and a prebuilt image in ECR, or use single",
         )
+
+
+def _has_private(network: ipaddress.IPv4Network) -> bool:
+    return any(network.overlaps(private) for private in PRIVATE)
 
 
 def _check_ports(desired: dict[str, Any], found: Findings) -> None:

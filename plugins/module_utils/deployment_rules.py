@@ -10,6 +10,8 @@ import difflib
 import re
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import scaling_rules
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_names import check_names
@@ -44,7 +46,9 @@ STRINGS = (
     "db_username",
     "admin_username",
     "nat_mode",
+    "load_balancer_scheme",
 )
+FLAGS = ("https",)
 LISTS = (
     "supported_versions",
     "availability_zones",
@@ -54,7 +58,7 @@ LISTS = (
     "private_subnet_ids",
     "client_cidrs",
 )
-OPTIONS = INTEGERS + STRINGS + LISTS
+OPTIONS = INTEGERS + STRINGS + LISTS + FLAGS
 VERSIONS = ("mlflow_version", "db_engine_version")
 
 # The first release without the remote holes known in November 2026.
@@ -101,6 +105,8 @@ def typed(given: dict[str, Any], found: Findings) -> dict[str, Any]:
         fault = None
         if option in INTEGERS:
             value, fault = _integer(value)
+        elif option in FLAGS:
+            value, fault = _flag(value)
         elif option in LISTS:
             fault = None if _is_list_of_text(value) else ("is not a list of texts", "write it as a YAML list")
         else:
@@ -128,6 +134,13 @@ def _text(option: str, value: Any) -> tuple[Any, tuple[str, str] | None]:
     if option in VERSIONS and isinstance(value, int) and not isinstance(value, bool):
         return str(value), None
     return value, ("is not text, YAML read it as something else", "put it in quotes")
+
+
+def _flag(value: Any) -> tuple[Any, tuple[str, str] | None]:
+    try:
+        return boolean(value), None
+    except TypeError:
+        return value, ("is neither true nor false", "write true or false")
 
 
 def _is_list_of_text(value: Any) -> bool:

@@ -97,6 +97,12 @@ options:
   nat_mode:
     description: V(single), V(per_zone) or V(none).
     type: raw
+  load_balancer_scheme:
+    description: V(internet-facing) or V(internal).
+    type: raw
+  https:
+    description: Whether the load balancer takes HTTPS.
+    type: raw
   supported_versions:
     description: Versions of MLflow that can be deployed; every version when empty.
     type: raw
@@ -215,6 +221,8 @@ def main() -> None:
             "db_username": {"type": "raw"},
             "admin_username": {"type": "raw"},
             "nat_mode": {"type": "raw"},
+            "load_balancer_scheme": {"type": "raw"},
+            "https": {"type": "raw"},
             "supported_versions": {"type": "raw"},
             "availability_zones": {"type": "raw"},
             "public_subnet_cidrs": {"type": "raw"},

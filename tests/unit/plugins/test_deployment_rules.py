@@ -192,6 +192,11 @@ BAD = [
     ({"availability_zones": ["eu-west-2a", "eu-west-2a"]}, "availability_zones", "twice", "once"),
     ({"availability_zones": ["eu-west-2a"]}, "availability_zones", "names 1 zones for 2", "one zone for each"),
     ({"client_cidrs": []}, "client_cidrs", "nobody could reach", "at least one"),
+    (
+        {"client_cidrs": ["203.0.113.0/24"], "load_balancer_scheme": "internal"},
+        "client_cidrs", "do not reach an internal load balancer", "private networks",
+    ),
+    ({"https": "perhaps"}, "https", "neither true nor false", "true or false"),
     ({"client_cidrs": ["everyone"]}, "client_cidrs", "CIDR notation", "203.0.113.0/24"),
     ({"listener_port": 0}, "listener_port", "1 to 65535", "another port"),
     ({"container_port": 80}, "container_port", "1024 to 65535", "another port"),
@@ -261,8 +266,17 @@ def test_warnings_do_not_refuse(changes, variable, text):
     assert [line for line in found.warnings if line.startswith(f"preflight_{variable} = ") and text in line]
 
 
-def test_no_warning_about_known_clients_and_new_versions():
-    found, _derived = judge(client_cidrs=["203.0.113.0/24"], mlflow_version="3.17.2", mlflow_workers=2)
+@pytest.mark.parametrize(
+    "clients",
+    [
+        {"client_cidrs": ["203.0.113.0/24"]},
+        {"client_cidrs": ["0.0.0.0/0"], "https": True},
+        {"client_cidrs": ["0.0.0.0/0"], "load_balancer_scheme": "internal"},
+        {"client_cidrs": ["203.0.113.0/24", "192.168.7.0/24"], "load_balancer_scheme": "internal"},
+    ],
+)
+def test_no_warning_about_known_clients_and_new_versions(clients):
+    found, _derived = judge(**clients, mlflow_version="3.17.2", mlflow_workers=2)
     assert found.warnings == []
 
 
