@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cost deploy status logs users verify scale password destroy local-aws-up local-aws-down lint sanity unit integration test test-long \
-	benchmark requirements constraints clean
+	benchmark requirements constraints operator-policy clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -106,6 +106,10 @@ requirements: $(BIN)/uv ## Pin the dependencies anew
 constraints: $(BIN)/uv ## Pin MLflow's dependencies anew, version by version
 	$(BIN)/python roles/ecs_mlflow/files/constraints/generate
 	$(BIN)/python roles/ecs_mlflow/files/constraints/generate --into tests/integration/constraints
+
+operator-policy: $(BIN)/uv ## Make the policies of docs/iam anew, from docs/iam/operations.txt
+	$(UV) run --no-project --with policy_sentry==0.15.2 --with-requirements requirements/run.txt \
+		python -m scripts.operator_policy write
 
 clean: ## Remove what the tests and the set-up left (not a running local AWS)
 	rm -rf .cache .pytest_cache .hypothesis build tests/output $(VENV)

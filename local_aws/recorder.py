@@ -34,6 +34,9 @@ class Recorder:
         path, query = environ.get("PATH_INFO", "/"), environ.get("QUERY_STRING", "")
         scope = requests.scope(headers, query)
         operation = requests.identify(environ["REQUEST_METHOD"], path, query, headers, _body(environ))
+        access_key = scope.access_key if scope else ""
+        # For what is inside.
+        environ["local_aws.operation"], environ["local_aws.access_key"] = operation, access_key
         line = {
             "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
             "service": operation.service,
@@ -42,7 +45,7 @@ class Recorder:
             "data_plane": operation.data_plane,
             "resource": operation.resource,
             "status": 0,
-            "access_key": scope.access_key if scope else "",
+            "access_key": access_key,
             "agent": headers.get("user-agent", "")[:60],
         }
 

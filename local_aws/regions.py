@@ -11,14 +11,15 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.ht
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import botocore.session
 
 from . import requests
+from .refusals import Codes, refusal
 
+CODES = Codes("AuthorizationHeaderMalformed", "AuthFailure", "InvalidSignatureException", "SignatureDoesNotMatch")
 MESSAGE = "Credential should be scoped to a valid region."
 
 
@@ -43,23 +44,6 @@ class Regions:
         scope = requests.scope(headers, environ.get("QUERY_STRING", ""))
         if scope is None or scope.region in known():
             return self._application(environ, start_response)
-        content_type, body = refusal(scope.service, headers)
-        start_response("400 Bad Request", [("Content-Type", content_type), ("Content-Length", str(len(body)))])
+        answer, body = refusal(scope.service, headers, CODES, MESSAGE)
+        start_response("400 Bad Request", answer)
         return [body]
-
-
-def refusal(service: str, headers: Mapping[str, str]) -> tuple[str, bytes]:
-    """Content type and body of the error, in the protocol of the service."""
-    if service == "s3":
-        return (
-            "application/xml",
-            f"<Error><Code>AuthorizationHeaderMalformed</Code><Message>{MESSAGE}</Message></Error>".encode(),
-        )
-    if service == "ec2":
-        error = f"<Error><Code>AuthFailure</Code><Message>{MESSAGE}</Message></Error>"
-        return "text/xml", f"<Response><Errors>{error}</Errors><RequestID>0</RequestID></Response>".encode()
-    if "x-amz-target" in headers or "json" in headers.get("content-type", ""):
-        document = {"__type": "InvalidSignatureException", "message": MESSAGE}
-        return "application/x-amz-json-1.1", json.dumps(document).encode()
-    error = f"<Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code><Message>{MESSAGE}</Message></Error>"
-    return "text/xml", f"<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>".encode()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .metrics import MetricError
+from .operator_permissions import OperatorPermissions
 from .recorder import Recorder
 from .regions import Regions
 from .runtime import Runtime
@@ -39,7 +40,9 @@ def make(runtime: Runtime) -> Any:
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     patches.apply_all(runtime)
-    aws = Regions(DomainDispatcherApplication(create_backend_app))
+    aws: Any = Regions(DomainDispatcherApplication(create_backend_app))
+    if runtime.settings.operator_policies:
+        aws = OperatorPermissions(aws, runtime.settings.operator_policies, runtime.settings.account_id)
     application = own_paths(Recorder(aws, runtime.settings.api_log), runtime)
     server = make_server("127.0.0.1", runtime.settings.api_port, application, threaded=True, request_handler=Quiet)
     server.daemon_threads = True

@@ -22,11 +22,16 @@ class Settings:
     latency_scale: float = 0.0
     latency_seed: int | None = None
     metric_seconds: float = 60.0
+    # File with a JSON list of policies: whoever calls from outside may do what they allow and no more.
+    operator_policies: Path | None = None
     account_id: str = "123456789012"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """From LOCAL_AWS_PORT, _DIR, _LATENCY_SCALE, _LATENCY_SEED, _METRIC_SECONDS; ValueError names the bad one."""
+        """From LOCAL_AWS_PORT, _DIR, _LATENCY_SCALE, _LATENCY_SEED, _METRIC_SECONDS, _OPERATOR_POLICIES.
+
+        ValueError names the bad one.
+        """
         environment = os.environ if environment is None else environment
         port = _number(environment, "LOCAL_AWS_PORT", int, DEFAULT_PORT)
         if not 1 <= port <= 65535:
@@ -39,12 +44,16 @@ class Settings:
         metric_seconds = _number(environment, "LOCAL_AWS_METRIC_SECONDS", float, 60.0)
         if not 1 <= metric_seconds <= 300:
             raise ValueError(f"LOCAL_AWS_METRIC_SECONDS is {metric_seconds}: give 1 to 300 seconds")
+        policies = environment.get("LOCAL_AWS_OPERATOR_POLICIES", "")
+        if policies and not Path(policies).is_file():
+            raise ValueError(f"LOCAL_AWS_OPERATOR_POLICIES is '{policies}': there is no such file")
         return cls(
             api_port=port,
             folder=Path(environment.get("LOCAL_AWS_DIR") or ".local_aws").resolve(),
             latency_scale=scale,
             latency_seed=_number(environment, "LOCAL_AWS_LATENCY_SEED", int, None),
             metric_seconds=metric_seconds,
+            operator_policies=Path(policies).resolve() if policies else None,
         )
 
     @property

@@ -20,6 +20,8 @@ from pathlib import Path
 import boto3
 import psutil
 
+from scripts.operator_policy import kept_operations
+
 ROOT = Path(__file__).resolve().parents[2]
 REGION = "eu-west-2"
 
@@ -87,6 +89,11 @@ class LocalAws:
             if one["kind"] == "write" and not one["data_plane"] and one["status"] < 400
         ]
 
+    def unforeseen(self) -> list[str]:
+        """What roles and modules have asked of AWS though docs/iam/ does not allow it."""
+        asked = {f"{one['service']}:{one['action']}" for one in self.api_calls() if "Ansible/" in one["agent"]}
+        return sorted(asked - set(kept_operations()))
+
     def processes(self) -> list[psutil.Process]:
         """Every process of this instance: they all carry its folder in their environment."""
         ours = []
@@ -118,6 +125,8 @@ def local_aws(directory: Path, **environment: str) -> t.Iterator[LocalAws]:
     assert up.returncode == 0, up.stdout + up.stderr
     try:
         yield aws
+        unforeseen = aws.unforeseen()
+        assert not unforeseen, f"add {', '.join(unforeseen)} to docs/iam/operations.txt, then make operator-policy"
     finally:
         down = aws.command("down")
         assert down.returncode == 0, down.stdout + down.stderr

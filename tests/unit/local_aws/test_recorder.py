@@ -9,8 +9,10 @@ import threading
 
 import pytest
 
+from local_aws.operator_permissions import OperatorPermissions, action_of
 from local_aws.recorder import Recorder
-from local_aws.regions import Regions, refusal
+from local_aws.refusals import refusal
+from local_aws.regions import CODES, Regions
 
 SIGNED = "AWS4-HMAC-SHA256 Credential=AKIATESTTESTTESTTEST/20261123/{region}/{service}/aws4_request, SignedHeaders=host"
 
@@ -114,4 +116,45 @@ def test_an_unsigned_request_gets_through():
     ],
 )
 def test_a_refusal_is_in_the_words_of_the_service(service, headers, code):
-    assert code.encode() in refusal(service, headers)[1]
+    answer, body = refusal(service, headers, CODES, "Not <here>")
+    assert code.encode() in body and dict(answer)["Content-Length"] == str(len(body))
+    assert (b"Not <here>" in body) is (b"<" not in body[:1])
+
+
+@pytest.mark.parametrize(
+    ("operation", "action"),
+    [
+        ("ecs:CreateCluster", "ecs:CreateCluster"),
+        ("tagging:GetResources", "tag:GetResources"),
+        ("s3:HeadBucket", "s3:ListBucket"),
+        ("s3:DeleteObjects", "s3:DeleteObject"),
+        ("s3:ListBuckets", "s3:ListAllMyBuckets"),
+    ],
+)
+def test_what_policies_call_an_operation(operation, action):
+    assert action_of(operation) == action
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "answer"),
+    [
+        ("ListClusters", "AKIATESTTESTTESTTEST", "200 OK"),
+        ("CreateCluster", "AKIATESTTESTTESTTEST", "403 Forbidden"),
+        # A task's.
+        ("CreateCluster", "ASIATESTTESTTESTTEST", "200 OK"),
+    ],
+)
+def test_whoever_calls_may_do_what_the_policies_allow(tmp_path, target, key, answer):
+    policies, told = tmp_path / "policies.json", []
+    policies.write_text(json.dumps([{"Statement": [{"Action": ["ecs:List*"]}, {"Action": "sts:x"}]}]))
+
+    def application(_environ, start_response):
+        start_response("200 OK", [])
+        return [b""]
+
+    inside = OperatorPermissions(application, policies, "123456789012")
+    environ = request("ecs", b"{}", HTTP_X_AMZ_TARGET=f"Amazon.{target}")
+    environ["HTTP_AUTHORIZATION"] = environ["HTTP_AUTHORIZATION"].replace("AKIATESTTESTTESTTEST", key)
+    body = b"".join(Recorder(inside, tmp_path / "api.jsonl")(environ, lambda status, _headers: told.append(status)))
+    assert told == [answer]
+    assert (b"is not authorized to perform: ecs:CreateCluster" in body) is (answer != "200 OK")

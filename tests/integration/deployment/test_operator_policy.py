@@ -1,0 +1,83 @@
+# Copyright (c) The mlops.mlflow_aws contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A deployment's whole life by somebody who may do what docs/iam/ allows and no more."""
+
+from __future__ import annotations
+
+import json
+import random
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from scripts.operator_policy import show
+from tests.integration.aws import local_aws
+from tests.integration.deployment.conftest import LIVE, Deployment
+
+NAME, BUCKET = "mlflow-demo", "mlflow-demo-artifacts"
+NAMES = {"PARTITION": "aws", "REGION": "eu-west-2", "ACCOUNT": "123456789012", "DEPLOYMENT": NAME, "BUCKET": BUCKET}
+SWITCHES = {
+    "mlflow_waf": True,
+    "mlflow_autoscaling": True,
+    "scaling_min_count": 2,
+    "scaling_max_count": 3,
+    "monitoring_subscriptions": [{"protocol": "email", "endpoint": "ops@example.com"}],
+    "rds_log_exports": ["postgresql"],
+}
+# What a first run needs at its beginning, so that each try ends soon.
+EARLY = [
+    "ec2:CreateVpc", "ec2:CreateSubnet", "ec2:CreateNatGateway", "ec2:CreateSecurityGroup", "ec2:DescribeVpcs",
+    "ecs:CreateCluster", "elasticloadbalancing:CreateLoadBalancer", "iam:CreateRole", "iam:PutRolePolicy",
+    "logs:CreateLogGroup", "rds:CreateDBInstance", "rds:CreateDBSubnetGroup", "s3:CreateBucket", "s3:PutBucketPolicy",
+    "secretsmanager:CreateSecret", "tag:GetResources",
+]  # fmt: skip
+SEED = 20261123
+
+
+def policies(folder: Path, without: str = "") -> Path:
+    allowed = json.loads(show(NAMES))
+    for policy in allowed:
+        for statement in policy["Statement"]:
+            statement["Action"] = [action for action in statement["Action"] if action != without]
+    path = folder / "policies.json"
+    path.write_text(json.dumps(allowed))
+    return path
+
+
+@pytest.mark.long
+def test_the_policies_are_enough_for_a_whole_life(tmp_path: Path, changed: t.Callable) -> None:
+    with local_aws(tmp_path / "state", LOCAL_AWS_OPERATOR_POLICIES=str(policies(tmp_path))) as aws:
+        deployment = Deployment(aws, "local", NAME, tmp_path / "deployments", variables=dict(LIVE))
+        steps: list[tuple[str, dict, tuple[str, ...]]] = [
+            ("site", {}, ("--check",)),
+            ("site", {}, ()),
+            ("site", SWITCHES, ()),
+            ("site", SWITCHES, ()),
+            ("status", SWITCHES, ()),
+            ("users", SWITCHES, ()),
+            ("logs", SWITCHES, ()),
+            ("verify", SWITCHES, ()),
+            ("site", {}, ()),
+            ("scale", {}, ("-e", "scale_desired_count=3")),
+            ("destroy", {}, ("-e", f"confirm_destroy={NAME}", "-e", "artifacts_delete_bucket=true",
+                             "-e", "rds_delete_protected=true")),
+        ]  # fmt: skip
+        for playbook, switches, options in steps:
+            deployment.variables = {**LIVE, **switches}
+            run = deployment.play(playbook, *options)
+            assert run.returncode == 0, (playbook, switches, run.stdout[-4000:])
+        denied = [one for one in aws.api_calls() if one["status"] == 403 and "Ansible/" in one["agent"]]
+        assert denied == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("action", random.Random(SEED).sample(EARLY, 10))
+def test_without_one_action_the_run_says_which_it_lacks(tmp_path: Path, action: str) -> None:
+    with local_aws(tmp_path / "state", LOCAL_AWS_OPERATOR_POLICIES=str(policies(tmp_path, without=action))) as aws:
+        deployment = Deployment(aws, "local", NAME, tmp_path / "deployments", variables=dict(LIVE))
+        run = deployment.play("site")
+        assert run.returncode != 0
+        operation = action.replace("tag:", "tagging:").split(":")[1]
+        assert operation in run.stdout.rsplit("PLAY RECAP", 1)[0], run.stdout[-3000:]
