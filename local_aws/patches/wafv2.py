@@ -105,8 +105,8 @@ def _patch_web_acls() -> None:
         if _used(self, web_acl):
             raise WAFv2ClientError(
                 "WAFAssociatedItemException",
-                "AWS WAF couldn’t perform the operation because your resource is being used by another resource or "
-                "it’s associated with another resource.",
+                "AWS WAF couldn't perform the operation because your resource is being used by another resource or "
+                "it's associated with another resource.",
             )
         plain_delete(self, name, scope, _id, lock_token)
         self.logging_configurations.pop(web_acl.arn, None)
