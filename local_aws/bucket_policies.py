@@ -20,6 +20,9 @@ from .ecs_permissions import covers, listed, matches
 # Requests never leave this machine, which counts as the newest TLS.
 FACTS = {"aws:securetransport": "true", "s3:tlsversion": "1.3"}
 CALLER = "aws:principalarn"
+# What AWS's services tell of their requests. Elastic Load Balancing is not documented to tell any of it, and those
+# that do deliver nothing here: a condition on one is not met.
+OF_SERVICES = ("aws:sourceaccount", "aws:sourcearn", "s3:x-amz-acl")
 ALLOW, DENY, NEITHER = "Allow", "Deny", "neither"
 
 
@@ -85,10 +88,11 @@ class NotUnderstood(ValueError):
 
 
 class Caller(NamedTuple):
-    """`arn` is a role's, or the account's root; None for an unsigned request."""
+    """`arn` is a role's, or the account's root; None for an unsigned request and for a service of AWS."""
 
     account: str
     arn: str | None
+    service: str = ""
 
 
 def permission(operation: str, version_id: str = "") -> str:
@@ -150,7 +154,7 @@ def _names(statement: dict[str, Any], caller: Caller) -> bool:
 
 def _is(caller: Caller, kind: str, value: str) -> bool:
     if kind == "Service":
-        return False  # nothing here delivers logs or replicates
+        return caller.service == value
     if kind != "AWS":
         raise NotUnderstood(f"Principal {kind} {value}")
     if value == "*":
@@ -166,13 +170,15 @@ def _is(caller: Caller, kind: str, value: str) -> bool:
 def _holds(statement: dict[str, Any], caller: Caller) -> bool:
     """Whether every condition of a statement is met."""
     results = []
+    principal = statement.get("Principal")
+    of_services = OF_SERVICES if isinstance(principal, dict) and set(principal) == {"Service"} else ()
     for operator, keys in (statement.get("Condition") or {}).items():
         name = NEGATED.get(operator.lower(), operator.lower())
         for key, values in keys.items():
-            judge, about_caller = OPERATORS.get(name), key.lower() == CALLER
+            judge, about_caller = OPERATORS.get(name), key.lower() in (CALLER, *of_services)
             if judge is None or about_caller != name.startswith(("string", "arn")):
                 raise NotUnderstood(f"condition {operator} {key}")
-            fact = caller.arn if about_caller else FACTS.get(key.lower())
+            fact = caller.arn if key.lower() == CALLER else FACTS.get(key.lower())
             if fact is None and not about_caller:
                 raise NotUnderstood(f"condition {operator} {key}")
             met = fact is not None and any(judge(fact, str(one)) for one in listed(values))

@@ -75,7 +75,6 @@ PERCENTAGE = ".minimum_healthy_targets.percentage"
 # routing.http2, x_amzn_tls_version_and_cipher_suite, ipv6, waf, zonal_shift, dns_failover, cross_zone. Accepted and not
 # enforced, as the documentation of the local AWS says: desync_mitigation_mode and client_keep_alive.
 ONLY_VALUE_SERVED = {
-    "access_logs.s3.enabled": "false",
     "connection_logs.s3.enabled": "false",
     "health_check_logs.s3.enabled": "false",
     "load_balancing.algorithm.anomaly_mitigation": "off",

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .access_logs import LOGGER, proxy_logging, told
 from .load_balancer_rules import Rule, fixed_response, matcher, redirect
 from .load_balancer_tls import certificates_from, connection_policy
 from .target_directory import name_of
@@ -64,6 +65,10 @@ class Listener:
     drop_invalid_headers: bool = False
     # Names of the rules of its web ACL that block; see web_acls.py.
     blocking: tuple[str, ...] = ()
+    # File for the records of requests; empty for none.
+    access_log: str = ""
+    # ARN, of HTTPS listeners only.
+    certificate: str = ""
 
     @property
     def scheme(self) -> str:
@@ -81,14 +86,19 @@ def proxy_config(
     apps: dict[str, Any] = {"http": {"servers": {"listener": _server(listener, groups, directory)}}}
     if listener.tls:
         apps["tls"] = certificates_from(listener.tls[1])
+    if listener.access_log:
+        logs = base["logging"]["logs"]
+        own = {**logs["default"], "exclude": [LOGGER]}
+        base = {**base, "logging": {"logs": {**logs, "default": own, "access": proxy_logging(listener.access_log)}}}
     return {**base, "apps": apps}
 
 
 def _server(listener: Listener, groups: dict[str, TargetGroup], directory: tuple[str, int]) -> dict[str, Any]:
     routes = [*web_acl_routes(listener.blocking), *_header_routes(listener)]
     for rule in listener.rules:
-        first = [_ask_who_it_is(rule.sign_on, listener)] if rule.sign_on else []
-        route: dict[str, Any] = {"handle": [*first, _handler(rule, listener, groups, directory)], "terminal": True}
+        first = [*_told_of_rule(rule, listener), *([_ask_who_it_is(rule.sign_on, listener)] if rule.sign_on else [])]
+        last = [*_told_of_action(rule, listener), _handler(rule, listener, groups, directory)]
+        route: dict[str, Any] = {"handle": [*first, *last], "terminal": True}
         if rule.conditions:
             route["match"] = [matcher(rule.conditions)]
         routes.append(route)
@@ -98,6 +108,7 @@ def _server(listener: Listener, groups: dict[str, TargetGroup], directory: tuple
         # An ALB speaks HTTP/2 with clients over TLS only.
         "protocols": ["h1", "h2"] if listener.tls else ["h1"],
         **tls,
+        **({"logs": {}} if listener.access_log else {}),
         "automatic_https": {"disable": True},
         "idle_timeout": listener.idle_timeout * SECOND,
         "read_header_timeout": listener.idle_timeout * SECOND,
@@ -105,7 +116,7 @@ def _server(listener: Listener, groups: dict[str, TargetGroup], directory: tuple
         # X-Forwarded-For is appended to what a client sent (ALB's mode "append") only for trusted senders.
         "trusted_proxies": {"source": "static", "ranges": ["0.0.0.0/0", "::/0"]},
         "routes": routes,
-        "errors": {"routes": _error_routes()},
+        "errors": {"routes": _error_routes(listener)},
     }
 
 
@@ -127,6 +138,29 @@ def _header_routes(listener: Listener) -> list[dict[str, Any]]:
             }
         )
     return routes
+
+
+def _told_of_rule(rule: Rule, listener: Listener) -> list[dict[str, Any]]:
+    if not listener.access_log:
+        return []
+    sign_on = {"sign_on": "authenticate"} if rule.sign_on else {}
+    agent = "{http.request.header.User-Agent}"
+    facts = {"rule": rule.priority, "port": str(listener.port), "certificate": listener.certificate, "agent": agent}
+    return told(**facts, **sign_on)
+
+
+def _told_of_action(rule: Rule, listener: Listener) -> list[dict[str, Any]]:
+    """What is known once the action is taken, which it is not for users who are sent to sign on."""
+    if not listener.access_log:
+        return []
+    facts = {"action": rule.action["Type"]}
+    if rule.action["Type"] == "forward":
+        facts["group"] = rule.target_group
+        facts["target"] = "{http.reverse_proxy.upstream.hostport}"
+        facts["wait"] = "{http.reverse_proxy.upstream.latency_ms}"
+    if rule.action["Type"] == "redirect":
+        facts["redirect"] = "{http.response.header.Location}"
+    return told(**facts)
 
 
 def _ask_who_it_is(place: tuple[str, str], listener: Listener) -> dict[str, Any]:
@@ -214,8 +248,10 @@ def _forward(listener: Listener, group: TargetGroup, directory: tuple[str, int],
     }
 
 
-def _error_routes() -> list[dict[str, Any]]:
-    routes = []
+def _error_routes(listener: Listener) -> list[dict[str, Any]]:
+    routes: list[dict[str, Any]] = []
+    if listener.access_log:
+        routes.append({"handle": told(error_status="{http.error.status_code}")})
     for code, title in ALB_ERRORS.items():
         page = (
             f"<html>\r\n<head><title>{code} {title}</title></head>\r\n<body>\r\n"

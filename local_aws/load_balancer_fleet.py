@@ -13,12 +13,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from moto.acm.models import acm_backends
 from moto.wafv2.models import wafv2_backends
 
-from . import elb_targets, web_acls
+from . import access_logs, elb_targets, web_acls
+from .access_log_delivery import AccessLogs, Destination
 from .certificate_directory import CertificateDirectory
 from .load_balancer import ListenerProxy, ProxyError, bind
 from .load_balancer_config import LOOK_UP_SECONDS, Listener, TargetGroup, proxy_config
@@ -43,6 +45,8 @@ class Fleet:
         self._directory = TargetDirectory()
         self._certificates = CertificateDirectory()
         self._sign_on = SignOnService()
+        self._access_logs = AccessLogs(runtime.settings.access_log_seconds)
+        runtime.reconcilers.append(self._access_logs)
         # AWS serves it at https://public-keys.auth.elb.<region>.amazonaws.com/<key ID>.
         runtime.pages[f"elb-public-keys/{self._sign_on.signer.key_id}"] = self._sign_on.signer.public_key
         self._bound: dict[Place, socket.socket] = {}
@@ -73,6 +77,13 @@ class Fleet:
             changed = self.publish()
             self._publish_certificates()
             self._publish_sign_on()
+            self._access_logs.follow(
+                {
+                    self._access_log(place): (place[0], to)
+                    for place, (backend, balancer, _listener) in declared.items()
+                    if (to := destination(backend, balancer))
+                }
+            )
             broken = []
             for place, (backend, balancer, listener) in declared.items():
                 balancer.activate()
@@ -131,9 +142,8 @@ class Fleet:
     def _serve(self, place: Place, backend: Any, balancer: Any, declared: Any) -> None:
         if place not in self._proxies:
             self.reserve(*place)
-            folder = self._folder / f"{place[0]}-{place[1]}"
             listening = self._bound.pop(place)
-            self._proxies[place] = ListenerProxy(self._runtime.processes, folder, listening)
+            self._proxies[place] = ListenerProxy(self._runtime.processes, self._proxy_folder(place), listening)
         proxy = self._proxies[place]
         secure = declared.protocol == "HTTPS"
         listener = Listener(
@@ -145,9 +155,17 @@ class Fleet:
             preserve_host=balancer.attrs["routing.http.preserve_host_header.enabled"] == "true",
             drop_invalid_headers=balancer.attrs["routing.http.drop_invalid_header_fields.enabled"] == "true",
             blocking=_blocking(backend, balancer),
+            access_log=str(self._access_log(place)) if destination(backend, balancer) else "",
+            certificate=declared.certificate or "",
         )
         groups = {arn: _group(backend.target_groups[arn]) for one in listener.rules if (arn := one.target_group)}
         proxy.configure(proxy_config(proxy.base_config, listener, groups, self._directory.address))
+
+    def _proxy_folder(self, place: Place) -> Path:
+        return self._folder / f"{place[0]}-{place[1]}"
+
+    def _access_log(self, place: Place) -> Path:
+        return self._proxy_folder(place) / access_logs.LOG_FILE
 
     def publish(self) -> bool:
         """Tell the proxies who receives; True if anybody else does now. In force after LOOK_UP_SECONDS."""
@@ -160,6 +178,7 @@ class Fleet:
 
     def _rule(self, declared: Any) -> Rule:
         made = rule([action.data for action in declared.actions], declared.conditions)
+        made = dataclasses.replace(made, priority=_priority(declared))
         if elb_targets.sign_on_of(declared) is None:
             return made
         return dataclasses.replace(made, sign_on=self._sign_on.place(_rule_name(declared)))
@@ -192,6 +211,19 @@ class Fleet:
 def _blocking(backend: Any, balancer: Any) -> tuple[str, ...]:
     web_acl = wafv2_backends[backend.account_id][backend.region_name].get_web_acl_for_resource(balancer.arn)
     return web_acls.blocked([rule.to_dict() for rule in web_acl.rules]) if web_acl else ()
+
+
+def destination(backend: Any, balancer: Any) -> Destination | None:
+    """Where a load balancer's access logs go; None where they are off."""
+    if balancer.attrs["access_logs.s3.enabled"] != "true":
+        return None
+    bucket, prefix = balancer.attrs["access_logs.s3.bucket"], balancer.attrs["access_logs.s3.prefix"]
+    name = balancer.arn.split(":loadbalancer/", 1)[1]
+    return Destination(bucket, prefix, backend.account_id, backend.region_name, name)
+
+
+def _priority(rule: Any) -> str:
+    return "0" if rule.priority == "default" else str(rule.priority)
 
 
 def _rule_name(rule: Any) -> str:

@@ -26,6 +26,8 @@ class Rule:
     conditions: tuple[dict[str, Any], ...] = field(default=())
     # (host:port, path) of the service that is asked about each request first; see sign_on_service.py.
     sign_on: tuple[str, str] | None = None
+    # 0 is the default rule's.
+    priority: str = "0"
 
     @property
     def target_group(self) -> str:

@@ -15,7 +15,10 @@ DEFAULT_PORT = 4566
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """`latency_scale` 0 makes everything at once, 1 takes as long as AWS. Metrics are `metric_seconds` apart."""
+    """`latency_scale` 0 makes everything at once, 1 takes as long as AWS.
+
+    Metrics are `metric_seconds` apart, deliveries of access logs `access_log_seconds`.
+    """
 
     api_port: int
     folder: Path
@@ -24,11 +27,13 @@ class Settings:
     metric_seconds: float = 60.0
     # File with a JSON list of policies: whoever calls from outside may do what they allow and no more.
     operator_policies: Path | None = None
+    access_log_seconds: float = 300.0
     account_id: str = "123456789012"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """From LOCAL_AWS_PORT, _DIR, _LATENCY_SCALE, _LATENCY_SEED, _METRIC_SECONDS, _OPERATOR_POLICIES.
+        """From LOCAL_AWS_PORT, _DIR, _LATENCY_SCALE, _LATENCY_SEED, _METRIC_SECONDS, _ACCESS_LOG_SECONDS,
+        _OPERATOR_POLICIES.
 
         ValueError names the bad one.
         """
@@ -41,19 +46,22 @@ class Settings:
             raise ValueError(
                 f"LOCAL_AWS_LATENCY_SCALE is {scale}: give 0 (no delays) to 1 (as slow as AWS), at most 100"
             )
-        metric_seconds = _number(environment, "LOCAL_AWS_METRIC_SECONDS", float, 60.0)
-        if not 1 <= metric_seconds <= 300:
-            raise ValueError(f"LOCAL_AWS_METRIC_SECONDS is {metric_seconds}: give 1 to 300 seconds")
         policies = environment.get("LOCAL_AWS_OPERATOR_POLICIES", "")
         if policies and not Path(policies).is_file():
             raise ValueError(f"LOCAL_AWS_OPERATOR_POLICIES is '{policies}': there is no such file")
+        seconds = {}
+        for name, default in (("LOCAL_AWS_METRIC_SECONDS", 60.0), ("LOCAL_AWS_ACCESS_LOG_SECONDS", 300.0)):
+            seconds[name] = _number(environment, name, float, default)
+            if not 1 <= seconds[name] <= 300:
+                raise ValueError(f"{name} is {seconds[name]}: give 1 to 300 seconds")
         return cls(
             api_port=port,
             folder=Path(environment.get("LOCAL_AWS_DIR") or ".local_aws").resolve(),
             latency_scale=scale,
             latency_seed=_number(environment, "LOCAL_AWS_LATENCY_SEED", int, None),
-            metric_seconds=metric_seconds,
             operator_policies=Path(policies).resolve() if policies else None,
+            metric_seconds=seconds["LOCAL_AWS_METRIC_SECONDS"],
+            access_log_seconds=seconds["LOCAL_AWS_ACCESS_LOG_SECONDS"],
         )
 
     @property

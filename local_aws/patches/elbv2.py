@@ -25,9 +25,10 @@ from moto.elbv2.exceptions import (
 )
 
 from .. import elb_attributes, elb_requests, elb_targets
+from ..access_log_delivery import Refused
 from ..elb_requests import InvalidRequest
 from ..load_balancer import ProxyError
-from ..load_balancer_fleet import Fleet, TargetChecks
+from ..load_balancer_fleet import Fleet, TargetChecks, destination
 from ..load_balancer_rules import Unsupported, rule
 from . import replace
 
@@ -182,7 +183,14 @@ def _patch_balancer_attributes() -> None:
         if found is None:
             raise LoadBalancerNotFoundError()
         _check_attributes(attrs, elb_attributes.LOAD_BALANCER_DEFAULTS)
-        found.attrs.update(attrs)
+        before, found.attrs = found.attrs, found.attrs | attrs
+        to = destination(self, found)
+        try:
+            if to and any(key.startswith("access_logs.") for key in attrs):
+                to.write_test_file()
+        except Refused as error:
+            found.attrs = before
+            raise ELBClientError("InvalidConfigurationRequest", str(error)) from None
         return found.attrs
 
     replace(BACKEND, "modify_load_balancer_attributes", modify_load_balancer_attributes, ("self", "arn", "attrs"))

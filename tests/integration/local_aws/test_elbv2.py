@@ -358,9 +358,9 @@ def test_what_is_protected_or_not_served_is_refused(account, addresses):
     code, message = code_of(
         elb.modify_load_balancer_attributes,
         LoadBalancerArn=balancer,
-        Attributes=pairs({"access_logs.s3.enabled": "true"}),
+        Attributes=pairs({"connection_logs.s3.enabled": "true"}),
     )
-    assert code == "UnsupportedFeature" and "access_logs.s3.enabled" in message
+    assert code == "UnsupportedFeature" and "connection_logs.s3.enabled" in message
     assert code_of(elb.create_target_group, Name="lambda", TargetType="lambda")[0] == "UnsupportedFeature"
     assert code_of(elb.delete_target_group, TargetGroupArn=group)[0] == "ResourceInUse"
     elb.modify_load_balancer_attributes(

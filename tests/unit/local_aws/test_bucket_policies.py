@@ -18,6 +18,9 @@ NOBODY = Caller(ACCOUNT, None)
 OBJECT = "arn:aws:s3:::models/mlflow/0/a.bin"
 
 
+DELIVERY = Caller("", None, "logdelivery.elasticloadbalancing.amazonaws.com")
+
+
 def statement(**more):
     plain = {"Principal": {"AWS": TASK.arn}, "Action": "s3:*", "Resource": "arn:aws:s3:::models/*"}
     return {"Effect": "Deny", **plain, **more}
@@ -93,6 +96,7 @@ def test_conditions_are_judged(condition, denied):
     [
         ({"Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}, "condition IpAddress aws:SourceIp"),
         ({"Condition": {"StringEquals": {"aws:SourceVpce": "vpce-1"}}}, "condition StringEquals aws:SourceVpce"),
+        ({"Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}}}, "condition StringEquals aws:SourceAccount"),
         ({"Condition": {"Bool": {"aws:PrincipalArn": "true"}}}, "condition Bool aws:PrincipalArn"),
         ({"Condition": {"StringEqualsIfExists": {"aws:PrincipalArn": "x"}}}, "condition StringEqualsIfExists"),
         ({"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/anna"}}, "Principal .*:user/anna"),
@@ -118,6 +122,26 @@ def test_a_statement_without_principal_is_refused():
         bucket_policies.check(json.dumps({"Statement": given}))
     with pytest.raises(NotUnderstood, match="NotPrincipal"):
         bucket_policies.check(json.dumps({"Statement": {**given, "NotPrincipal": "*"}}))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, ALLOW),
+        ({"Principal": {"Service": ["s3.amazonaws.com", DELIVERY.service]}}, ALLOW),
+        ({"Principal": {"Service": "delivery.logs.amazonaws.com"}}, NEITHER),
+        ({"Principal": {"AWS": ACCOUNT}}, NEITHER),
+        # It is not documented to tell for whom it works.
+        ({"Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}}}, NEITHER),
+        ({"Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:elasticloadbalancing:*"}}}, NEITHER),
+        ({"Condition": {"Bool": {"aws:SecureTransport": "true"}}}, ALLOW),
+    ],
+)
+def test_services_are_told_from_each_other(given, said):
+    one = statement(**{"Effect": "Allow", "Principal": {"Service": DELIVERY.service}, **given})
+    bucket_policies.check(json.dumps({"Statement": one}))
+    assert verdict(one, DELIVERY) == said
+    assert verdict(statement(Principal="*"), DELIVERY) == DENY
 
 
 def test_the_roles_that_must_exist():

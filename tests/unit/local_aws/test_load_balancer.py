@@ -162,7 +162,8 @@ def test_the_defaults_are_values_that_are_served(known):
 @pytest.mark.parametrize(
     ("key", "value", "error"),
     [
-        ("access_logs.s3.enabled", "true", Unsupported),
+        ("access_logs.s3.enabled", "on", ValueError),
+        ("connection_logs.s3.enabled", "true", Unsupported),
         ("routing.http.xff_client_port.enabled", "true", Unsupported),
         ("idle_timeout.timeout_seconds", "0", ValueError),
         ("idle_timeout.timeout_seconds", "4001", ValueError),

@@ -26,6 +26,8 @@ def test_defaults():
         ("LOCAL_AWS_LATENCY_SCALE", "-1"),
         ("LOCAL_AWS_LATENCY_SCALE", "fast"),
         ("LOCAL_AWS_LATENCY_SEED", "x"),
+        ("LOCAL_AWS_METRIC_SECONDS", "0"),
+        ("LOCAL_AWS_ACCESS_LOG_SECONDS", "0"),
     ],
 )
 def test_what_is_wrong_is_named(name, value):
