@@ -194,8 +194,12 @@ def _routed(
     return None
 
 
-# Operations of S3 that look alike on the wire but for an optional marker: what the plain one is called.
-_S3_PLAIN = {"ListDirectoryBuckets": "ListBuckets"}
+# Operations of S3 that look alike on the wire, but for an optional marker or an older body: what the plain one is called.
+_S3_PLAIN = {
+    "GetBucketLifecycle": "GetBucketLifecycleConfiguration",
+    "ListDirectoryBuckets": "ListBuckets",
+    "PutBucketLifecycle": "PutBucketLifecycleConfiguration",
+}
 
 
 def _s3(method: str, path: str, arguments: Mapping[str, list[str]], headers: Mapping[str, str]) -> Operation:

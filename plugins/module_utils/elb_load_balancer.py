@@ -45,6 +45,7 @@ class LoadBalancer:
         self.elb = elb
         self.name = name
         self.load_balancer: dict | None = None
+        self.attributes: dict[str, str] = {}
         self.listeners: list[dict] = []
         # ARN of a listener -> its rules but the default one
         self.rules: dict[str, list[dict]] = {}
@@ -56,6 +57,7 @@ class LoadBalancer:
 
     def find(self) -> None:
         self.load_balancer = self._describe_load_balancer()
+        self.attributes = self._describe_attributes("load_balancer") if self.load_balancer else {}
         self.listeners = self._describe_listeners() if self.load_balancer else []
         self.group = self._describe_group()
         self.rules = {one["ListenerArn"]: self._describe_rules(one) for one in self.listeners}
@@ -74,6 +76,10 @@ class LoadBalancer:
             return self.elb.describe_load_balancers(Names=[self.name], aws_retry=True)["LoadBalancers"][0]
         except is_boto3_error_code("LoadBalancerNotFound"):
             return None
+
+    def _describe_attributes(self, kind: str) -> dict[str, str]:
+        answer = self._call(f"describe_{kind}_attributes", "group" if kind == "target_group" else "load_balancer")
+        return {one["Key"]: one["Value"] for one in answer["Attributes"]}
 
     def _describe_listeners(self) -> list[dict]:
         arn = self.load_balancer["LoadBalancerArn"]
@@ -103,7 +109,8 @@ class LoadBalancer:
                 raise ValueError(aws_changes.not_ours(f"{kind} {self.name}", owner_tags, remedy))
 
     def summary(self) -> dict[str, t.Any]:
-        return elb_rules.summary(self.load_balancer, self.group, self.listeners, self._domain_name())
+        told = elb_rules.summary(self.load_balancer, self.group, self.listeners, self._domain_name())
+        return {**told, "access_logs": elb_rules.access_logs(self.attributes)}
 
     def predicted(self, params: dict[str, t.Any]) -> dict[str, t.Any]:
         """`summary` with the hosts and origins that a run would leave, as far as the load balancer's name is known."""
@@ -162,7 +169,8 @@ class LoadBalancer:
         else:
             change, before = elb_rules.differing(self.group, check)
             changes.want("health_check", before, change, lambda: self._call("modify_target_group", "group", **change))
-        self._plan_attributes(changes, "target_group", self.group, elb_rules.target_group_attributes(params))
+        current = self._describe_attributes("target_group") if self.group else {}
+        self._plan_attributes(changes, "target_group", current, elb_rules.target_group_attributes(params))
 
     def _plan_load_balancer(self, changes: aws_changes.Changes, params: dict[str, t.Any]) -> None:
         groups, subnets = sorted(params["security_group_ids"]), sorted(params["subnet_ids"])
@@ -175,16 +183,12 @@ class LoadBalancer:
             changes.want(
                 "security_group_ids", now, groups, lambda: self._call("set_security_groups", SecurityGroups=groups)
             )
-        self._plan_attributes(changes, "load_balancer", self.load_balancer, elb_rules.load_balancer_attributes(params))
+        self._plan_attributes(changes, "load_balancer", self.attributes, elb_rules.load_balancer_attributes(params))
 
     def _plan_attributes(
-        self, changes: aws_changes.Changes, kind: str, found: dict | None, wanted: dict[str, str]
+        self, changes: aws_changes.Changes, kind: str, current: dict[str, str], wanted: dict[str, str]
     ) -> None:
         attribute = "group" if kind == "target_group" else "load_balancer"
-        current: dict[str, str] = {}
-        if found:
-            answer = self._call(f"describe_{kind}_attributes", attribute)
-            current = {one["Key"]: one["Value"] for one in answer["Attributes"]}
         change, before = elb_rules.differing(current, wanted)
         attributes = [{"Key": key, "Value": value} for key, value in sorted(change.items())]
         changes.want(
@@ -324,9 +328,7 @@ class LoadBalancer:
     def plan_absent(self, delete_protected: bool, timeout: float) -> aws_changes.Changes:
         changes = aws_changes.Changes()
         if self.load_balancer:
-            answer = self._call("describe_load_balancer_attributes")
-            current = {one["Key"]: one["Value"] for one in answer["Attributes"]}
-            if current.get("deletion_protection.enabled") == "true":
+            if self.attributes.get("deletion_protection.enabled") == "true":
                 if not delete_protected:
                     raise ValueError(
                         f"Load balancer {self.name}: its deletion protection is on;"

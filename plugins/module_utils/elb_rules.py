@@ -34,6 +34,14 @@ def load_balancer_attributes(params: dict[str, t.Any]) -> dict[str, str]:
     return wanted
 
 
+def access_logs(attributes: dict[str, str]) -> str | None:
+    """Where access logs go, s3://bucket[/prefix]; None where they are off."""
+    if attributes.get("access_logs.s3.enabled") != "true":
+        return None
+    place = [attributes.get(f"access_logs.s3.{part}") for part in ("bucket", "prefix")]
+    return "s3://" + "/".join(part for part in place if part)
+
+
 def target_group_attributes(params: dict[str, t.Any]) -> dict[str, str]:
     """ModifyTargetGroupAttributes, key -> value."""
     return {"deregistration_delay.timeout_seconds": text(params["deregistration_delay"])}

@@ -25,6 +25,7 @@ NOTHING_SET = {
     "NoSuchPublicAccessBlockConfiguration",
     "OwnershipControlsNotFoundError",
     "ServerSideEncryptionConfigurationNotFoundError",
+    "NoSuchLifecycleConfiguration",
 }
 
 
@@ -46,13 +47,17 @@ def tls_only_statement(arn: str) -> dict:
     }
 
 
-def with_tls_only(policy: dict | None, arn: str) -> dict:
-    """The bucket policy with our statement in it; statements of others stay as they are."""
+def with_statements(policy: dict | None, statements: list[dict], sids: t.Collection[str] = ()) -> dict:
+    """The bucket policy with our statements in it, and no other called by their or these names.
+
+    Statements of others stay as they are.
+    """
+    sids = {*sids, *(one["Sid"] for one in statements)}
     wanted = copy.deepcopy(policy) if policy else {"Version": "2012-10-17", "Statement": []}
-    others = [one for one in wanted["Statement"] if one.get("Sid") != TLS_ONLY]
-    ours = [one for one in wanted["Statement"] if one.get("Sid") == TLS_ONLY]
-    if ours != [tls_only_statement(arn)]:
-        wanted["Statement"] = others + [tls_only_statement(arn)]
+    others = [one for one in wanted["Statement"] if one.get("Sid") not in sids]
+    ours = [one for one in wanted["Statement"] if one.get("Sid") in sids]
+    if len(ours) != len(statements) or any(one not in ours for one in statements):
+        wanted["Statement"] = others + statements
     return wanted
 
 
@@ -124,6 +129,9 @@ class Bucket:
     def policy(self) -> dict | None:
         text = self._read("get_bucket_policy", "Policy")
         return json.loads(text) if text else None
+
+    def lifecycle(self) -> list[dict]:
+        return self._read("get_bucket_lifecycle_configuration", "Rules") or []
 
     def is_empty(self) -> bool:
         answer = self.client.list_object_versions(Bucket=self.name, MaxKeys=1, aws_retry=True)

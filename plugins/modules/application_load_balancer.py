@@ -230,7 +230,7 @@ load_balancer:
   description:
     - What there is; null for what does not exist, and in check mode for what a run would create. RV(load_balancer) has
       C(origins) and C(hosts), what browsers send as Origin and clients as Host; in check mode they are those that a run
-      would leave.
+      would leave. C(access_logs) is where access logs go, such as V(s3://team-logs/web).
   returned: success
   type: dict
   sample:
@@ -242,6 +242,7 @@ load_balancer:
     target_group_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:targetgroup/web/73e2d6bc24d8a067
     listener_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:listener/app/web/50dc6c495c0c9188/f2f7dc8efc522ab2
     certificate_arn: null
+    access_logs: null
     tracking_uri: http://web-1234567890.eu-west-2.elb.amazonaws.com
     origins: [http://web-1234567890.eu-west-2.elb.amazonaws.com]
     hosts: [web-1234567890.eu-west-2.elb.amazonaws.com]

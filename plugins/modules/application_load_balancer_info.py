@@ -59,6 +59,7 @@ load_balancer:
     target_group_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:targetgroup/web/73e2d6bc24d8a067
     listener_arn: arn:aws:elasticloadbalancing:eu-west-2:123456789012:listener/app/web/50dc6c495c0c9188/f2f7dc8efc522ab2
     certificate_arn: null
+    access_logs: null
     tracking_uri: http://web-1234567890.eu-west-2.elb.amazonaws.com
     origins: [http://web-1234567890.eu-west-2.elb.amazonaws.com]
     hosts: [web-1234567890.eu-west-2.elb.amazonaws.com]

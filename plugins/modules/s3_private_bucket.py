@@ -13,6 +13,8 @@ short_description: Make or remove a private, versioned, encrypted S3 bucket
 description:
   - Keeps a bucket whose public access is blocked, whose objects belong to its owner (no ACLs), which is versioned,
     encrypts with keys of S3 (SSE-S3) and refuses requests without TLS. Other statements of its policy are left alone.
+  - On demand it lets services of AWS write logs of one account, and removes what is old. Other lifecycle rules are left
+    alone.
   - Touches a bucket that exists only if it carries O(owner_tags), or if it has neither tags nor objects, which is
     what an interrupted run leaves behind.
   - In check mode, unlike M(amazon.aws.s3_bucket), it predicts what a run would change.
@@ -28,6 +30,26 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  log_delivery:
+    description:
+      - Logs that services of AWS may write to the bucket, V(access_logs) of load balancers and V(flow_logs) of VPCs.
+        Those of load balancers need a bucket that encrypts with keys of S3.
+    type: list
+    elements: str
+    choices: [access_logs, flow_logs]
+    default: []
+  log_prefix:
+    description: Prefix below which logs are written, without slashes at its ends; empty for none.
+    type: str
+    default: ""
+  account_id:
+    description: Account whose logs may be written; required with O(log_delivery).
+    type: str
+    default: ""
+  expire_days:
+    description: Days after which objects are removed; V(0) leaves them, and the bucket's lifecycle rules, as they are.
+    type: int
+    default: 0
 attributes:
   check_mode:
     description: Predicts exactly what a run would change.
@@ -55,6 +77,17 @@ EXAMPLES = r"""
       team: web
     tags:
       team: web
+
+- name: Make a bucket for the access logs of load balancers, which keeps them for 90 days
+  mlops.mlflow_aws.s3_private_bucket:
+    name: team-logs
+    log_delivery: [access_logs]
+    account_id: "123456789012"
+    expire_days: 90
+    owner_tags:
+      team: web
+    tags:
+      team: web
 """
 
 RETURN = r"""
@@ -72,7 +105,12 @@ from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import ansible_dict_to_boto3_tag_list
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, s3_buckets
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
+    aws_changes,
+    deployment_names,
+    s3_buckets,
+    s3_log_delivery,
+)
 
 # A bucket that was just created, or a setting of it, is not seen everywhere at once.
 RETRY = AWSRetry.jittered_backoff(retries=8, catch_extra_error_codes=["NoSuchBucket", "OperationAborted"])
@@ -89,7 +127,9 @@ def create(bucket: s3_buckets.Bucket) -> None:
         pass  # the retry of a call whose answer was lost
 
 
-def plan_present(bucket: s3_buckets.Bucket, exists: bool, tags: dict[str, str]) -> aws_changes.Changes:
+def plan_present(
+    bucket: s3_buckets.Bucket, exists: bool, tags: dict[str, str], params: dict[str, t.Any]
+) -> aws_changes.Changes:
     changes, client = aws_changes.Changes(), bucket.client
 
     def put(operation: str, **settings: t.Any) -> t.Callable[[], t.Any]:
@@ -117,8 +157,9 @@ def plan_present(bucket: s3_buckets.Bucket, exists: bool, tags: dict[str, str]) 
     )
     sse = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
     encryption = bucket.encryption() if exists else None
-    if encryption is None:  # a key of KMS that someone chose is no worse
-        changes.want("encryption", None, "AES256", put("put_bucket_encryption", ServerSideEncryptionConfiguration=sse))
+    # A key of KMS that someone chose is no worse, but load balancers do not write with it.
+    if encryption is None or s3_log_delivery.ACCESS_LOGS in params["log_delivery"]:
+        changes.want("encryption", encryption, "AES256", put("put_bucket_encryption", ServerSideEncryptionConfiguration=sse))
     changes.want(
         "versioning",
         bucket.versioning() if exists else "Disabled",
@@ -126,8 +167,15 @@ def plan_present(bucket: s3_buckets.Bucket, exists: bool, tags: dict[str, str]) 
         put("put_bucket_versioning", VersioningConfiguration={"Status": "Enabled"}),
     )
     policy = bucket.policy() if exists else None
-    wanted = s3_buckets.with_tls_only(policy, bucket.arn)
+    ours = [s3_buckets.tls_only_statement(bucket.arn), *s3_log_delivery.statements(params, bucket.arn, bucket.region)]
+    wanted = s3_buckets.with_statements(policy, ours, s3_log_delivery.SIDS)
     changes.want("policy", policy, wanted, put("put_bucket_policy", Policy=json.dumps(wanted)))
+    if params["expire_days"]:
+        rules = bucket.lifecycle() if exists else []
+        kept = s3_log_delivery.expiring(rules, params["expire_days"])
+        changes.want(
+            "lifecycle", rules, kept, put("put_bucket_lifecycle_configuration", LifecycleConfiguration={"Rules": kept})
+        )
     return changes
 
 
@@ -155,21 +203,33 @@ def empty_and_delete(bucket: s3_buckets.Bucket) -> None:
         pass
 
 
+def check(name: str, params: dict[str, t.Any]) -> None:
+    """ValueError for what AWS would refuse half way."""
+    fault = deployment_names.bucket_fault(name)
+    if fault:
+        raise ValueError(f"name = {name}: it {fault}; give the name of a bucket that follows the S3 naming rules")
+    s3_log_delivery.check(params)
+
+
+def remedy(params: dict[str, t.Any]) -> str:
+    if params["state"] == "absent":
+        return "remove it by hand"
+    if params["log_delivery"]:
+        return "choose another name"
+    return "to use it as it is set artifacts_create_bucket to false, or choose another name"
+
+
 def run(module: AnsibleAWSModule) -> None:
     name, present = module.params["name"], module.params["state"] == "present"
     tags, owner_tags = (aws_changes.text_tags(module.params[option]) for option in ("tags", "owner_tags"))
+    check(name, module.params)
     bucket = s3_buckets.Bucket(module.client("s3", retry_decorator=RETRY), name, module.region)
     exists = bucket.exists()
     if exists and not aws_changes.carries(found := bucket.tags_if_allowed(), owner_tags):
         if found or not bucket.is_empty() or not present:
-            remedy = (
-                "to use it as it is set artifacts_create_bucket to false, or choose another name"
-                if present
-                else "remove it by hand"
-            )
-            raise ValueError(aws_changes.not_ours(f"Bucket {name}", owner_tags, remedy))
+            raise ValueError(aws_changes.not_ours(f"Bucket {name}", owner_tags, remedy(module.params)))
     if present:
-        changes = plan_present(bucket, exists, tags)
+        changes = plan_present(bucket, exists, tags, module.params)
     else:
         changes = aws_changes.Changes()
         changes.want("bucket", exists, False, lambda: empty_and_delete(bucket))
@@ -183,6 +243,10 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "log_delivery": {"type": "list", "elements": "str", "choices": ["access_logs", "flow_logs"], "default": []},
+            "log_prefix": {"type": "str", "default": ""},
+            "account_id": {"type": "str", "default": ""},
+            "expire_days": {"type": "int", "default": 0},
             "tags": {"type": "dict", "default": {}},
             "owner_tags": {"type": "dict", "required": True},
         },

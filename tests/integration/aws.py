@@ -68,10 +68,10 @@ class LocalAws:
             check=False,
         )  # fmt: skip
 
-    def client(self, service: str) -> t.Any:
+    def client(self, service: str, region: str = REGION) -> t.Any:
         return boto3.client(
             service,
-            region_name=REGION,
+            region_name=region,
             endpoint_url=self.endpoint_url,
             aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],

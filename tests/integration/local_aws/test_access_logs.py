@@ -14,7 +14,6 @@ import socket
 import ssl
 import time
 
-import boto3
 import pytest
 
 from tests.certificates import Authority
@@ -25,7 +24,6 @@ ACCOUNT = "123456789012"
 LONDON = {"LocationConstraint": "eu-west-2"}
 # Every field of an entry, as the regular expressions in AWS's own examples split them.
 FIELD = re.compile(r'"[^"]*"|[^ "]+')
-KEYS = {"aws_access_key_id": "AKIATESTTESTTESTTEST", "aws_secret_access_key": "a-secret-access-key-for-the-tests-only"}
 SECRETS = {"Authorization": "Basic dXNlcjpodW50ZXIy", "Cookie": "session=crumbs", "X-Token": "sesame"}
 
 
@@ -181,11 +179,12 @@ def test_redirects_and_https_are_told(account, s3, bucket, tmp_path, local_aws):
     assert second[18:20] == ['"mlflow.example.com"', f'"{arn}"']
 
 
-def test_buckets_that_do_not_let_the_logs_in_are_refused(account, s3, bucket):
+def test_buckets_that_do_not_let_the_logs_in_are_refused(account, s3, bucket, local_aws):
     balancer, _address = account.balancer()
     s3.create_bucket(Bucket="closed-logs", CreateBucketConfiguration=LONDON)
-    paris = boto3.client("s3", "eu-west-3", **{**KEYS, "endpoint_url": s3.meta.endpoint_url})
-    paris.create_bucket(Bucket="paris-logs", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
+    local_aws.client("s3", "eu-west-3").create_bucket(
+        Bucket="paris-logs", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
+    )
 
     def refused(*arguments):
         code, message = code_of(

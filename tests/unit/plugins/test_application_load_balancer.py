@@ -124,6 +124,12 @@ def test_changes_are_made_one_by_one(elb: t.Any, wanted: dict, run_module: t.Cal
     assert group["HealthCheckIntervalSeconds"] == 20
     tags = elb.describe_tags(ResourceArns=[found["alb_arn"]])["TagDescriptions"][0]["Tags"]
     assert tags == [{"Key": "owner", "Value": "us"}]
+    assert found["access_logs"] == "s3://logs"
+    prefixed = make(run_module, wanted, access_logs_bucket="logs", access_logs_prefix="team")
+    assert prefixed["load_balancer"]["access_logs"] == "s3://logs/team"
+    off = make(run_module, wanted)
+    assert off["diff"]["after"]["load_balancer_attributes"] == {"access_logs.s3.enabled": "false"}
+    assert off["load_balancer"]["access_logs"] is None
 
 
 def test_listener_that_goes_elsewhere_is_brought_back(elb: t.Any, wanted: dict, run_module: t.Callable) -> None:

@@ -72,10 +72,13 @@ def test_policy_keeps_other_statements() -> None:
     theirs = {"Sid": "Readers", "Effect": "Allow"}
     stale = {"Sid": s3_buckets.TLS_ONLY, "Effect": "Deny"}
     policy = {"Version": "2012-10-17", "Statement": [stale, theirs]}
-    wanted = s3_buckets.with_tls_only(policy, "arn:aws:s3:::b")
-    assert wanted["Statement"] == [theirs, s3_buckets.tls_only_statement("arn:aws:s3:::b")]
+    ours = [s3_buckets.tls_only_statement("arn:aws:s3:::b")]
+    wanted = s3_buckets.with_statements(policy, ours)
+    assert wanted["Statement"] == [theirs, *ours]
     assert policy["Statement"] == [stale, theirs]
-    assert s3_buckets.with_tls_only(wanted, "arn:aws:s3:::b") == wanted
+    assert s3_buckets.with_statements(wanted, ours) == wanted
+    assert s3_buckets.with_statements({**wanted, "Statement": [*ours, theirs]}, ours)["Statement"] == [*ours, theirs]
+    assert s3_buckets.with_statements(wanted, [], [s3_buckets.TLS_ONLY])["Statement"] == [theirs]
 
 
 def test_make_then_leave_alone_then_remove(s3: t.Any, run_module: t.Callable) -> None:

@@ -188,3 +188,22 @@ def test_https_goes_on_and_off_and_its_certificate_changes(
     # The HTTP listener was closed in between: another one is there now.
     assert {**off.outputs, "listener_arn": ""} == {**before, "listener_arn": ""}
     assert run_role("alb", plain, "absent").rc == 0
+
+
+def test_access_logs_go_on_and_off(run_role: t.Callable, local_aws: t.Any, network: dict) -> None:
+    archive = {"log_archive_name": "logged", "log_archive_bucket": "alb-logs", "log_archive_account_id": "123456789012"}
+    closed = local_aws.client("s3").create_bucket
+    closed(Bucket="closed-alb-logs", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+    assert run_role("log_archive", {**archive, "log_archive_prefix": "team"}).rc == 0
+    plain = {"alb_name": "logged", **network}
+    logged = {**plain, "alb_access_logs_bucket": "alb-logs", "alb_access_logs_prefix": "team"}
+    on = run_role("alb", logged, ("main", "wait"))
+    assert on.rc == 0 and on.outputs["access_logs"] == "s3://alb-logs/team", on.stdout
+    again = run_role("alb", logged, ("main", "info"))
+    assert (again.changed, again.writes, again.outputs) == (0, [], on.outputs), again.stdout
+    refused = run_role("alb", {**logged, "alb_access_logs_bucket": "closed-alb-logs"})
+    assert refused.rc == 2 and refused.writes == []
+    assert "Access Denied for bucket: closed-alb-logs" in refused.stdout.replace("\n", " ")
+    off = run_role("alb", plain, ("main", "absent"))
+    assert off.rc == 0 and "elasticloadbalancing:ModifyLoadBalancerAttributes" in off.writes, off.stdout
+    assert off.outputs["access_logs"] is None
