@@ -194,7 +194,7 @@ def _routed(
     return None
 
 
-# Operations of S3 that look alike on the wire, but for an optional marker or an older body: what the plain one is called.
+# Operations of S3 that look alike on the wire, but for an optional marker or the body: what the plain one is called.
 _S3_PLAIN = {
     "GetBucketLifecycle": "GetBucketLifecycleConfiguration",
     "ListDirectoryBuckets": "ListBuckets",

@@ -13,7 +13,8 @@ import threading
 from typing import Any
 
 from moto.ec2 import models
-from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
+from moto.ec2.exceptions import DependencyViolationError, EC2ClientError, FlowLogAlreadyExists
+from moto.ec2.models.flow_logs import FlowLogsBackend
 from moto.ec2.models.nat_gateways import NatGatewayBackend
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE
 
@@ -34,6 +35,37 @@ def apply(runtime: Runtime) -> None:
     _patch_nat_gateways(runtime)
     _patch_deletions()
     _patch_creations()
+    _patch_flow_logs()
+
+
+def _patch_flow_logs() -> None:
+    def create(self: Any, **options: Any) -> Any:
+        # moto takes bucket and prefix for the name of the bucket.
+        place, ids = options["log_destination"] or "", options["resource_ids"]
+        if any(one.resource_id in ids and one.log_destination == place for one in self.flow_logs.values()):
+            raise FlowLogAlreadyExists()
+        made, refused = plain_create(self, **{**options, "log_destination": place.partition("/")[0] or None})
+        for one in made:
+            one.log_destination = place
+        return made, refused
+
+    plain_create = replace(
+        FlowLogsBackend,
+        "create_flow_logs",
+        create,
+        (
+            "self",
+            "resource_type",
+            "resource_ids",
+            "traffic_type",
+            "deliver_logs_permission_arn",
+            "log_destination_type",
+            "log_destination",
+            "log_group_name",
+            "log_format",
+            "max_aggregation_interval",
+        ),
+    )
 
 
 class NatGatewayNotFound(EC2ClientError):

@@ -72,7 +72,7 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
     """The resources of the deployment ``name``, by what roles need of them.
 
     ``found`` holds EC2's answers as vpcs, subnets, internet_gateways, nat_gateways, addresses, route_tables,
-    endpoints, groups, prefix_lists. ``given`` holds vpc_id, public_subnet_ids and private_subnet_ids of an existing
+    endpoints, flow_logs, groups, prefix_lists. ``given`` holds vpc_id, public_subnet_ids and private_subnet_ids of an existing
     VPC, which is never ours.
     """
     ours = {kind: [item for item in items if is_ours(item, name)] for kind, items in found.items()}
@@ -115,6 +115,7 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
             ),
             None,
         ),
+        "flow_log_ids": sorted(log["FlowLogId"] for log in ours["flow_logs"]),
         "s3_prefix_list_id": next((prefixes["PrefixListId"] for prefixes in found["prefix_lists"]), None),
         "security_groups": {
             kind: group["GroupId"]
@@ -150,6 +151,7 @@ def outputs(live: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         "internet_gateway_id": live["internet_gateway_id"],
         "nat_gateway_ids": [nat["nat_gateway_id"] for nat in live["nat_gateways"] if nat["state"] not in GONE],
         "s3_endpoint_id": live["s3_endpoint"]["endpoint_id"] if live["s3_endpoint"] else None,
+        "flow_log_id": next(iter(live["flow_log_ids"]), None),
         **{f"{kind}_security_group_id": groups.get(kind) for kind in GROUPS},
     }
 

@@ -133,6 +133,7 @@ class Reader:
             "addresses": self._all("describe_addresses", "Addresses", Filters=by_tag),
             "route_tables": self._all("describe_route_tables", "RouteTables", Filters=by_tag),
             "endpoints": self._all("describe_vpc_endpoints", "VpcEndpoints", Filters=by_tag),
+            "flow_logs": self._all("describe_flow_logs", "FlowLogs", Filter=by_tag),
             "groups": self._groups(vpcs),
             "prefix_lists": self._all(
                 "describe_managed_prefix_lists",

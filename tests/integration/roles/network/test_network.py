@@ -48,6 +48,7 @@ def everything(ec2):
             one for one in ec2.describe_vpc_endpoints(Filters=BY_TAG)["VpcEndpoints"] if one["State"] != "deleted"
         ],
         "groups": ec2.describe_security_groups(Filters=BY_TAG)["SecurityGroups"],
+        "flow_logs": ec2.describe_flow_logs(Filter=BY_TAG)["FlowLogs"],
     }
 
 
@@ -64,6 +65,7 @@ WHOLE = {
     "route_tables": 3,
     "endpoints": 1,
     "groups": 4,
+    "flow_logs": 0,
 }
 NONE = dict.fromkeys(WHOLE, 0)
 
@@ -84,7 +86,7 @@ def test_the_quartet_and_what_it_makes(run_role, ec2):
 
     made = run_role("network", VARIABLES, BOTH)
     assert made.rc == 0 and made.changed > 0, made.stdout
-    assert all(made.outputs.values()) and made.outputs["availability_zones"] == ZONES
+    assert [key for key, value in made.outputs.items() if not value] == ["flow_log_id"] and made.outputs["availability_zones"] == ZONES
     assert counts(ec2) == WHOLE
     check_tags(everything(ec2))
     check_rules(ec2, made.outputs)
@@ -105,6 +107,31 @@ def test_the_quartet_and_what_it_makes(run_role, ec2):
     again = run_role("network", {"network_name": NAME}, ("absent", "info"))
     assert (again.rc, again.changed, again.writes) == (0, 0, [])
     assert not any(again.outputs.values())
+
+
+def test_flow_logs_go_on_and_off(run_role, ec2, local_aws, clean):
+    where = {"LocationConstraint": "eu-west-2"}
+    local_aws.client("s3").create_bucket(Bucket="net-test-logs", CreateBucketConfiguration=where)
+    variables = {**VARIABLES, "network_nat_mode": "none"}
+    logged = {**variables, "network_flow_logs_bucket": "net-test-logs", "network_flow_logs_prefix": "team"}
+    predicted = run_role("network", logged, check=True)
+    assert predicted.rc == 0 and predicted.writes == [], predicted.stdout
+    on = run_role("network", logged)
+    assert on.rc == 0 and on.outputs["flow_log_id"], on.stdout
+    (log,) = everything(ec2)["flow_logs"]
+    assert (log["ResourceId"], log["LogDestination"]) == (on.outputs["vpc_id"], "arn:aws:s3:::net-test-logs/team")
+    check_tags({"flow_logs": [log]})
+    again = run_role("network", logged, ("main", "info"))
+    assert (again.changed, again.writes, again.outputs) == (0, [], on.outputs), again.stdout
+    predicted = run_role("network", variables, check=True)
+    assert (predicted.changed, predicted.writes) == (1, []), predicted.stdout
+    off = run_role("network", variables)
+    assert (off.changed, off.writes) == (1, ["ec2:DeleteFlowLogs"]), off.stdout
+    assert off.outputs == {**on.outputs, "flow_log_id": None}
+    assert run_role("network", logged).writes == ["ec2:CreateFlowLogs"]
+    removed = run_role("network", {"network_name": NAME}, "absent")
+    assert removed.rc == 0 and "ec2:DeleteFlowLogs" in removed.writes, removed.stdout
+    assert counts(ec2) == NONE
 
 
 def test_subnets_without_zones_are_refused(run_role):
