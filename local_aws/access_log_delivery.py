@@ -138,4 +138,5 @@ def _new_lines(one: _Log) -> list[str]:
         if one.delivered > LONG_ENOUGH and len(whole) == len(text):
             file.truncate(0)
             one.delivered = 0
-    return whole.decode("utf-8", "replace").splitlines()
+    # A client's own separators of lines, such as U+2028, are none here.
+    return whole.decode("utf-8", "replace").split("\n")[:-1]

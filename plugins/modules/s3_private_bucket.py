@@ -207,7 +207,7 @@ def check(name: str, params: dict[str, t.Any]) -> None:
     """ValueError for what AWS would refuse half way."""
     fault = deployment_names.bucket_fault(name)
     if fault:
-        raise ValueError(f"name = {name}: it {fault}; give the name of a bucket that follows the S3 naming rules")
+        raise ValueError(f"Bucket {name}: the name {fault}; give one that follows the S3 naming rules")
     s3_log_delivery.check(params)
 
 

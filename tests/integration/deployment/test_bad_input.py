@@ -13,6 +13,7 @@ REFUSED = [
     ({"aws_region": "eu-west-22"}, ["aws_region", "eu-west-22"]),
     ({"rds_engine_version": "15.99"}, ["15.99", "15."]),
     ({"artifacts_bucket": "no-such-bucket-here", "artifacts_create_bucket": False}, ["artifacts_bucket", "no-such-bucket-here", "no such bucket"]),
+    ({"log_archive_bucket": "artifacts", "artifacts_bucket": "artifacts"}, ["log_archive_bucket", "bucket of the artifacts"]),
     ({"mlflow_deployment_name": "a-name-that-is-far-too-long-for-a-balancer"}, ["32"]),
     ({"mlflow_deployment_name": "Upper_Case"}, ["Upper_Case"]),
     ({"network_public_subnet_cidrs": ["10.0.0.0/24", "10.0.0.0/25"]}, ["overlap"]),

@@ -133,7 +133,7 @@ def written(monkeypatch):
 
 
 def line(uri):
-    return json.dumps({**RECORD, "request": {**REQUEST, "uri": uri}}) + "\n"
+    return json.dumps({**RECORD, "agent": "\u2028\x85", "request": {**REQUEST, "uri": uri}}, ensure_ascii=False) + "\n"
 
 
 def destination(bucket="logs"):

@@ -70,7 +70,7 @@ def test_lifecycle_rules_of_others_stay() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"name": "Logs"}, "name = Logs: it holds something other than lower-case letters"),
+        ({"name": "Logs"}, "Bucket Logs: the name holds something other than lower-case letters"),
         ({"account_id": ""}, "account_id = '': it has not 12 digits"),
         ({"log_prefix": "/a"}, "log_prefix = '/a'"),
         ({"log_prefix": "a*"}, "log_prefix = 'a*'"),

@@ -59,7 +59,7 @@ def test_life_of_a_log_bucket(run_role: t.Callable, s3: t.Any) -> None:
     [
         ({"log_archive_artifacts_bucket": "logs-archive"}, "it is the bucket of the artifacts"),
         ({"log_archive_bucket": "others-logs"}, "Bucket others-logs: it exists but does not carry the tags"),
-        long({"log_archive_bucket": "Logs"}, "it holds something other than lower-case letters"),
+        long({"log_archive_bucket": "Logs"}, "Bucket Logs: the name holds something other than lower-case letters"),
         long({"log_archive_bucket": "paris-logs"}, "it is in eu-west-3, the deployment is in eu-west-2"),
         long({"log_archive_kinds": ["dns"]}, "value of log_archive_kinds must be one or more of"),
         long({"log_archive_retention_days": -1}, "expire_days = -1: it is no number of days"),

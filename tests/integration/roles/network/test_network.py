@@ -79,21 +79,31 @@ def rules(permissions):
     }
 
 
-def test_the_quartet_and_what_it_makes(run_role, ec2):
-    predicted = run_role("network", VARIABLES, BOTH, check=True)
+@pytest.fixture
+def logged(local_aws):
+    """Variables with flow logs to a bucket."""
+    where = {"LocationConstraint": "eu-west-2"}
+    local_aws.client("s3").create_bucket(Bucket="net-test-logs", CreateBucketConfiguration=where)
+    yield {**VARIABLES, "network_flow_logs_bucket": "net-test-logs", "network_flow_logs_prefix": "team"}
+    local_aws.client("s3").delete_bucket(Bucket="net-test-logs")
+
+
+def test_the_quartet_and_what_it_makes(run_role, ec2, logged):
+    predicted = run_role("network", logged, BOTH, check=True)
     assert predicted.rc == 0 and predicted.changed > 0 and predicted.writes == []
     assert predicted.outputs["vpc_id"] is None and predicted.outputs["public_subnet_ids"] == []
 
-    made = run_role("network", VARIABLES, BOTH)
+    made = run_role("network", logged, BOTH)
     assert made.rc == 0 and made.changed > 0, made.stdout
-    assert [key for key, value in made.outputs.items() if not value] == ["flow_log_id"] and made.outputs["availability_zones"] == ZONES
-    assert counts(ec2) == WHOLE
+    assert all(made.outputs.values()) and made.outputs["availability_zones"] == ZONES
+    assert counts(ec2) == {**WHOLE, "flow_logs": 1}
+    assert everything(ec2)["flow_logs"][0]["LogDestination"] == "arn:aws:s3:::net-test-logs/team"
     check_tags(everything(ec2))
     check_rules(ec2, made.outputs)
     check_routes(ec2, made.outputs)
 
     for check in (True, False):
-        again = run_role("network", VARIABLES, BOTH, check=check)
+        again = run_role("network", logged, BOTH, check=check)
         assert (again.rc, again.changed, again.writes) == (0, 0, []), again.stdout
         assert again.outputs == made.outputs
     info = run_role("network", {"network_name": NAME}, "info")
@@ -109,29 +119,19 @@ def test_the_quartet_and_what_it_makes(run_role, ec2):
     assert not any(again.outputs.values())
 
 
-def test_flow_logs_go_on_and_off(run_role, ec2, local_aws, clean):
-    where = {"LocationConstraint": "eu-west-2"}
-    local_aws.client("s3").create_bucket(Bucket="net-test-logs", CreateBucketConfiguration=where)
-    variables = {**VARIABLES, "network_nat_mode": "none"}
-    logged = {**variables, "network_flow_logs_bucket": "net-test-logs", "network_flow_logs_prefix": "team"}
-    predicted = run_role("network", logged, check=True)
-    assert predicted.rc == 0 and predicted.writes == [], predicted.stdout
+@pytest.mark.long
+def test_flow_logs_go_on_and_off(run_role, ec2, logged, clean):
+    plain = run_role("network", VARIABLES)
+    assert plain.rc == 0 and plain.outputs["flow_log_id"] is None, plain.stdout
     on = run_role("network", logged)
-    assert on.rc == 0 and on.outputs["flow_log_id"], on.stdout
+    assert on.writes == ["ec2:CreateFlowLogs"] and on.outputs["flow_log_id"], on.stdout
     (log,) = everything(ec2)["flow_logs"]
-    assert (log["ResourceId"], log["LogDestination"]) == (on.outputs["vpc_id"], "arn:aws:s3:::net-test-logs/team")
-    check_tags({"flow_logs": [log]})
-    again = run_role("network", logged, ("main", "info"))
-    assert (again.changed, again.writes, again.outputs) == (0, [], on.outputs), again.stdout
-    predicted = run_role("network", variables, check=True)
+    assert log["ResourceId"] == on.outputs["vpc_id"]
+    predicted = run_role("network", VARIABLES, check=True)
     assert (predicted.changed, predicted.writes) == (1, []), predicted.stdout
-    off = run_role("network", variables)
+    off = run_role("network", VARIABLES)
     assert (off.changed, off.writes) == (1, ["ec2:DeleteFlowLogs"]), off.stdout
-    assert off.outputs == {**on.outputs, "flow_log_id": None}
-    assert run_role("network", logged).writes == ["ec2:CreateFlowLogs"]
-    removed = run_role("network", {"network_name": NAME}, "absent")
-    assert removed.rc == 0 and "ec2:DeleteFlowLogs" in removed.writes, removed.stdout
-    assert counts(ec2) == NONE
+    assert off.outputs == plain.outputs
 
 
 def test_subnets_without_zones_are_refused(run_role):
