@@ -172,10 +172,10 @@ def _routes(service: str) -> list[_Route]:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """`/{Bucket}/{Key+}`: a plain label is one part of a path, one with a plus the rest of it."""
+    """`/{Bucket}/{Key+}`: a plain label is one part of a path, one with a plus, or of an ARN, the rest of it."""
     parts = re.split(r"(\{[^}]+\})", template.rstrip("/"))
     return re.compile(
-        "".join((".+" if one.endswith("+}") else "[^/]+") if one.startswith("{") else re.escape(one) for one in parts)
+        "".join((".+" if one.lower().endswith(("+}", "arn}")) else "[^/]+") if one.startswith("{") else re.escape(one) for one in parts)
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .access_logs import told
 from .load_balancer_rules import Unsupported
 
 COMMON = "AWSManagedRulesCommonRuleSet"
@@ -95,4 +96,5 @@ def routes(names: tuple[str, ...]) -> list[dict[str, Any]]:
         "body": FORBIDDEN,
         "headers": {"Content-Type": ["text/html"], "Server": ["awselb/2.0"]},
     }
-    return [{"match": [MATCHERS[name]], "handle": [refusal], "terminal": True} for name in names]
+    handlers = [*told(action="waf"), refusal]
+    return [{"match": [MATCHERS[name]], "handle": handlers, "terminal": True} for name in names]
