@@ -45,7 +45,7 @@ def test_what_has_a_name_beforehand_is_confined_to_it():
         for statement in policy["Statement"]:
             services = {action.split(":")[0] for action in statement["Action"]}
             if services & {"s3", "secretsmanager", "iam", "sns"} and statement["Resource"] == ["*"]:
-                assert all(action.split(":")[1].startswith(("List", "Unsubscribe")) for action in statement["Action"])
+                assert all(action.split(":")[1].startswith(("BatchGet", "List", "Unsubscribe")) for action in statement["Action"])
 
 
 @pytest.mark.parametrize(
