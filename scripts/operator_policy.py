@@ -23,13 +23,15 @@ from local_aws.operator_permissions import action_of
 FOLDER = Path(__file__).resolve().parents[1] / "docs/iam"
 # AWS's limit of a managed policy, white space not counted.
 LARGEST = 6144
-# What stands in the files for the account, the deployment and its bucket.
-PLACES = ("PARTITION", "REGION", "ACCOUNT", "DEPLOYMENT", "BUCKET")
+# What stands in the files for the account, the deployment and its buckets.
+PLACES = ("PARTITION", "REGION", "ACCOUNT", "DEPLOYMENT", "BUCKET", "LOG_BUCKET")
 
 # What AWS asks for beside the operation's own action, and where it says so.
 ALSO = {
     # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/supported-iam-actions-tagging.html
     "ecs:CreateCluster": ["ecs:TagResource"],
+    # https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-s3-permissions.html
+    "ec2:CreateFlowLogs": ["logs:CreateLogDelivery", "logs:DeleteLogDelivery"],
     # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/tagging-during-creation.html
     "elasticloadbalancing:CreateLoadBalancer": ["elasticloadbalancing:AddTags"],
     # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/security_iam_service-with-iam.html
@@ -109,8 +111,8 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "rds:snapshot": ("snapshot:DEPLOYMENT-db-final-*",),
     "rds:subgrp": ("subgrp:DEPLOYMENT-db",),
     "route53:hostedzone": ("hostedzone/*",),
-    "s3:bucket": ("BUCKET",),
-    "s3:object": ("BUCKET/*",),
+    "s3:bucket": ("BUCKET", "LOG_BUCKET"),
+    "s3:object": ("BUCKET/*", "LOG_BUCKET/*"),
     "scheduler:schedule": ("schedule/DEPLOYMENT*/*",),
     "scheduler:schedule-group": ("schedule-group/DEPLOYMENT*",),
     "secretsmanager:secret": ("secret:DEPLOYMENT/*",),
@@ -237,6 +239,7 @@ def main() -> None:
     shown = commands.add_parser("show", help="the policies of one deployment, as a JSON list")
     shown.add_argument("deployment")
     shown.add_argument("bucket")
+    shown.add_argument("--log-bucket", help="log_archive_bucket, where there is one")
     shown.add_argument("--account", required=True)
     shown.add_argument("--region", required=True)
     shown.add_argument("--partition", default="aws")
@@ -244,6 +247,7 @@ def main() -> None:
     if given.command == "write":
         write()
     else:
+        given.log_bucket = given.log_bucket or given.bucket
         print(show({place: getattr(given, place.lower()) for place in PLACES}))
 
 

@@ -13,7 +13,7 @@ from scripts import operator_policy
 from scripts.operator_policy import LARGEST, actions_of, kept_operations, kept_policies, kind_of, policies, size
 
 LONGEST = {"PARTITION": "aws-us-gov", "REGION": "ap-southeast-2", "ACCOUNT": "123456789012", "DEPLOYMENT": "d" * 24,
-           "BUCKET": "b" * 63}  # fmt: skip
+           "BUCKET": "b" * 63, "LOG_BUCKET": "l" * 63}  # fmt: skip
 CERTIFICATE = "arn:${Partition}:acm:${Region}:${Account}:certificate/${CertificateId}"
 
 

@@ -16,8 +16,9 @@ from scripts.operator_policy import show
 from tests.integration.aws import local_aws
 from tests.integration.deployment.conftest import LIVE, Deployment
 
-NAME, BUCKET = "mlflow-demo", "mlflow-demo-artifacts"
-NAMES = {"PARTITION": "aws", "REGION": "eu-west-2", "ACCOUNT": "123456789012", "DEPLOYMENT": NAME, "BUCKET": BUCKET}
+NAME, BUCKET, LOGS = "mlflow-demo", "mlflow-demo-artifacts", "mlflow-demo-logs"
+NAMES = {"PARTITION": "aws", "REGION": "eu-west-2", "ACCOUNT": "123456789012", "DEPLOYMENT": NAME, "BUCKET": BUCKET,
+         "LOG_BUCKET": LOGS}  # fmt: skip
 SWITCHES = {
     "mlflow_waf": True,
     "mlflow_autoscaling": True,
@@ -25,6 +26,7 @@ SWITCHES = {
     "scaling_max_count": 3,
     "monitoring_subscriptions": [{"protocol": "email", "endpoint": "ops@example.com"}],
     "rds_log_exports": ["postgresql"],
+    "log_archive_bucket": LOGS,
 }
 # What a first run needs at its beginning, so that each try ends soon.
 EARLY = [

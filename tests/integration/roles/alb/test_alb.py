@@ -190,6 +190,8 @@ def test_https_goes_on_and_off_and_its_certificate_changes(
     assert run_role("alb", plain, "absent").rc == 0
 
 
+# What is delivered, tests/integration/local_aws/test_access_logs.py sees.
+@pytest.mark.long
 def test_access_logs_go_on_and_off(run_role: t.Callable, local_aws: t.Any, network: dict) -> None:
     archive = {"log_archive_name": "logged", "log_archive_bucket": "alb-logs", "log_archive_account_id": "123456789012"}
     closed = local_aws.client("s3").create_bucket
