@@ -126,7 +126,7 @@ def local_aws(directory: Path, **environment: str) -> t.Iterator[LocalAws]:
     try:
         yield aws
         # A test may have taken it down by itself.
-        unforeseen = aws.unforeseen() if aws.directory.exists() else []
+        unforeseen = aws.unforeseen() if (aws.directory / "api.jsonl").exists() else []
         assert not unforeseen, f"add {', '.join(unforeseen)} to docs/iam/operations.txt, then make operator-policy"
     finally:
         down = aws.command("down")
