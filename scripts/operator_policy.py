@@ -36,6 +36,10 @@ ALSO = {
     "elasticloadbalancing:CreateLoadBalancer": ["elasticloadbalancing:AddTags"],
     # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/security_iam_service-with-iam.html
     "rds:CreateDBInstance": ["rds:AddTagsToResource"],
+    # The final snapshot: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html
+    "rds:DeleteDBInstance": ["rds:AddTagsToResource", "rds:CreateDBSnapshot"],
+    # Versions of objects: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+    "s3:DeleteObjects": ["s3:DeleteObjectVersion"],
     # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html
     "secretsmanager:CreateSecret": ["secretsmanager:TagResource"],
     # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogGroup.html
@@ -50,6 +54,8 @@ ALSO = {
     "iam:CreateRole": ["iam:TagRole"],
     # https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateScheduleGroup.html
     "scheduler:CreateScheduleGroup": ["scheduler:TagResource"],
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html
+    "scheduler:DeleteScheduleGroup": ["scheduler:DeleteSchedule"],
     # https://docs.aws.amazon.com/autoscaling/application/userguide/security_iam_service-with-iam.html
     "application-autoscaling:RegisterScalableTarget": [
         "application-autoscaling:TagResource",
@@ -63,7 +69,9 @@ ALSO = {
     ],
     # https://docs.aws.amazon.com/waf/latest/developerguide/security_iam_id-based-policy-examples.html
     "wafv2:CreateWebACL": ["wafv2:TagResource"],
-    "wafv2:AssociateWebACL": ["elasticloadbalancing:SetWebACL"],
+    # and https://docs.aws.amazon.com/service-authorization/latest/reference/list_awswafv2.html
+    "wafv2:AssociateWebACL": ["elasticloadbalancing:SetWebACL", "elasticloadbalancing:CreateWebACLAssociation"],
+    "wafv2:DisassociateWebACL": ["elasticloadbalancing:SetWebACL", "elasticloadbalancing:DeleteWebACLAssociation"],
     "wafv2:GetWebACLForResource": ["elasticloadbalancing:GetLoadBalancerWebACL"],
     "wafv2:ListResourcesForWebACL": ["elasticloadbalancing:DescribeWebACLAssociation"],
     # https://docs.aws.amazon.com/waf/latest/developerguide/logging-cw-logs.html
@@ -122,7 +130,7 @@ RESOURCES: dict[str, tuple[str, ...]] = {
 }
 
 # They can be confined to what no deployment has, or by what their requests do not name.
-UNCONFINED = {"ecs:ListTasks"}
+UNCONFINED = {"cloudwatch:DescribeAlarms", "ecs:ListTasks"}
 
 
 def actions_of(operation: str) -> set[str]:

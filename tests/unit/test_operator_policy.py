@@ -34,6 +34,22 @@ def test_nothing_else_is_allowed():
     assert allowed - needed == set() and not any("*" in action for action in allowed)
 
 
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("s3:DeleteObjectVersion", "arn:PARTITION:s3:::BUCKET/*"),
+        ("scheduler:DeleteSchedule", "arn:PARTITION:scheduler:REGION:ACCOUNT:schedule/DEPLOYMENT*/*"),
+        ("rds:CreateDBSnapshot", "arn:PARTITION:rds:REGION:ACCOUNT:db:DEPLOYMENT-db"),
+        ("rds:CreateDBSnapshot", "arn:PARTITION:rds:REGION:ACCOUNT:snapshot:DEPLOYMENT-db-final-*"),
+        # Alarms are looked for by the beginning of their names, which AWS takes for all.
+        ("cloudwatch:DescribeAlarms", "*"),
+    ],
+)
+def test_what_no_call_shows_is_allowed_too(action, resource):
+    resources = [one["Resource"] for policy in kept() for one in policy["Statement"] if action in one["Action"]]
+    assert any(resource in one for one in resources)
+
+
 def test_policies_fit_with_the_longest_names():
     shown = json.loads(operator_policy.show(LONGEST))
     assert len(shown) <= 10 and all(size(policy) <= LARGEST for policy in shown)
