@@ -23,6 +23,8 @@ from local_aws.operator_permissions import action_of
 FOLDER = Path(__file__).resolve().parents[1] / "docs/iam"
 # AWS's limit of a managed policy, white space not counted.
 LARGEST = 6144
+# Names are longer than what stands for them: up to so many characters in all places of one policy.
+RESERVE = 1800
 # What stands in the files for the account, the deployment and its buckets.
 PLACES = ("PARTITION", "REGION", "ACCOUNT", "DEPLOYMENT", "BUCKET", "LOG_BUCKET")
 
@@ -199,10 +201,6 @@ def policies(all_statements: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         else:
             made.append({"Version": "2012-10-17", "Statement": [statement]})
     return made
-
-
-# Names are longer than what stands for them: up to so many characters in all places of one policy.
-RESERVE = 1800
 
 
 def size(policy: dict[str, Any]) -> int:
