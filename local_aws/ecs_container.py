@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import read_only_root
 from .container_logs import AwsLogs, LogPump, NoLogs
+from .ecs_fargate import WRITABLE_MOUNT
 from .ecs_health import HealthCheck, HealthState
 from .ecs_records import ContainerRecord
 
@@ -71,7 +73,7 @@ class Container:
 
     def __init__(
         self, processes: Any, record: ContainerRecord, command: list[str], environment: dict[str, str],
-        folder: Path, logs: AwsLogs | NoLogs, label: str,
+        folder: Path, logs: AwsLogs | NoLogs, label: str, package_cache: Path,
     ) -> None:
         self.record = record
         self.stop_timeout = float(record.definition.get("stopTimeout") or 30)
@@ -83,6 +85,8 @@ class Container:
         self._folder = folder
         self._logs = logs
         self._label = label
+        # The packages that `pip` links from are of this machine, not of the container.
+        self._writable = [package_cache]
         self._group: Any = None
         self._pump: LogPump | None = None
         self.started = 0.0
@@ -97,11 +101,13 @@ class Container:
             )
         for name in ("home", "tmp"):
             (self._folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(one["containerPath"] == WRITABLE_MOUNT for one in self.record.definition.get("mountPoints") or []):
+            self._writable.append(self._folder / "tmp")
         self._logs.open()
         read_fd, write_fd = os.pipe()
         try:
             self._group = self._processes.start(
-                self._label, [path, *self._command[1:]], environment=self._environment,
+                self._label, self._confined([path, *self._command[1:]]), environment=self._environment,
                 folder=self._folder / "home", output=write_fd,
             )
         except BaseException:
@@ -113,6 +119,15 @@ class Container:
         self._pump.start()
         self.started = time.monotonic()
         self.record.last_status = "RUNNING"
+
+    @property
+    def read_only(self) -> bool:
+        """Whether its root file system is to be read-only."""
+        return bool(self.record.definition.get("readonlyRootFilesystem"))
+
+    def _confined(self, command: list[str]) -> list[str]:
+        enforced = self.read_only and read_only_root.version()
+        return read_only_root.wrapped(command, self._writable) if enforced else command
 
     def say(self, line: str) -> None:
         """Put a line of the runtime's own into the container's log."""
@@ -155,7 +170,7 @@ class Container:
         with open(os.devnull, "wb") as nowhere:
             try:
                 group = self._processes.start(
-                    f"{self._label}-health", list(self.check.command), environment=self._environment,
+                    f"{self._label}-health", self._confined(list(self.check.command)), environment=self._environment,
                     folder=self._folder / "home", output=nowhere.fileno(),
                 )
             except OSError:

@@ -29,13 +29,15 @@ SIZES: dict[int, frozenset[int]] = {
     16384: _steps(32 * GIB, 120 * GIB, 8 * GIB),
 }
 
-# Parts of a container definition that need a container engine. `user`, `ulimits`, `readonlyRootFilesystem`,
+# Parts of a container definition that need a container engine. `user`, `ulimits`,
 # `linuxParameters` and `systemControls` are kept and described, but a plain process group does not enforce them.
 UNSUPPORTED_CONTAINER_KEYS = (
     "credentialSpecs", "dependsOn", "disableNetworking", "dnsSearchDomains", "dnsServers", "dockerSecurityOptions",
-    "environmentFiles", "extraHosts", "firelensConfiguration", "hostname", "links", "mountPoints",
+    "environmentFiles", "extraHosts", "firelensConfiguration", "hostname", "links",
     "repositoryCredentials", "resourceRequirements", "restartPolicy", "volumesFrom", "workingDirectory",
 )
+
+WRITABLE_MOUNT = "/tmp"
 
 
 def cpu_units(value: str) -> int | None:
@@ -77,12 +79,29 @@ def definition_error(
         return "Invalid 'containerDefinitions' setting: container names must be unique."
     if not any(container.get("essential", True) for container in containers):
         return "Invalid setting for containers: at least one container must be essential."
-    if volumes:
-        return "Volumes are not supported by the local AWS: remove 'volumes' from the task definition."
+    error = _volume_error(containers, volumes or [])
     for container in containers:
-        error = _container_error(container, execution_role)
-        if error:
-            return error
+        error = error or _container_error(container, execution_role)
+    return error
+
+
+def _volume_error(containers: list[dict[str, Any]], volumes: list[dict[str, Any]]) -> str | None:
+    """The local AWS has empty volumes, each of one container, at /tmp: where TMPDIR leads it elsewhere."""
+    names = {volume.get("name") for volume in volumes}
+    for volume in volumes:
+        if any(value for key, value in volume.items() if key != "name"):
+            return f"Volume '{volume.get('name')}' is not supported by the local AWS: it has empty volumes only."
+    mounts = [(container.get("name"), mount) for container in containers for mount in container.get("mountPoints") or []]
+    for container, mount in mounts:
+        if mount.get("sourceVolume") not in names:
+            return f"Invalid 'mountPoints' of container '{container}': unknown volume '{mount.get('sourceVolume')}'."
+        if mount.get("containerPath") != WRITABLE_MOUNT or mount.get("readOnly"):
+            return (
+                f"The mount at '{mount.get('containerPath')}' of container '{container}' is not supported by the local "
+                f"AWS: it mounts at {WRITABLE_MOUNT} only, to be written to."
+            )
+    if len({mount["sourceVolume"] for _name, mount in mounts}) < len(mounts):
+        return "A volume that two containers share is not supported by the local AWS."
     return None
 
 

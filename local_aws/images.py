@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,6 +169,12 @@ def _add_pip(folder: Path) -> None:
     )
 
 
+def package_cache(environment: Mapping[str, str]) -> Path:
+    """Where this machine keeps the packages that containers link from."""
+    default = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uv"
+    return Path(environment.get("UV_CACHE_DIR") or default)
+
+
 def pip_script(uv_path: str, folder: Path, environment: dict[str, str]) -> str:
     """A shell script that answers as `pip` by calling `uv pip` on the environment at `folder`."""
     settings = {name: value for name, value in environment.items() if INDEX_SETTINGS.fullmatch(name)}
@@ -176,7 +183,7 @@ def pip_script(uv_path: str, folder: Path, environment: dict[str, str]) -> str:
     user_config = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv" / "uv.toml"
     if user_config.is_file():
         settings.setdefault("UV_CONFIG_FILE", str(user_config))
-    settings.setdefault("UV_CACHE_DIR", str(Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uv"))
+    settings["UV_CACHE_DIR"] = str(package_cache(environment))
     settings |= {"VIRTUAL_ENV": str(folder), "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(settings.items()))
     return f"""#!/bin/sh

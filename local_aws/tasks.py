@@ -11,13 +11,14 @@ One thread per task; a second one per container that has a health check.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import ecs_loadbalancer, ecs_memory, ecs_records, ecs_secrets, images
+from . import ecs_loadbalancer, ecs_memory, ecs_records, ecs_secrets, images, read_only_root
 from .container_logs import AwsLogs, LogDriverError, NoLogs
 from .ecs_container import (
     Container, ContainerError, base_environment, command_line, declared_environment, override_for,
@@ -150,15 +151,20 @@ class TaskRunner(threading.Thread):
             variables |= declared_environment(record.definition, override)
             variables |= self._secrets(record.definition.get("secrets") or [], execution_role)
             logs = self._logs(record, execution_role)
+            cache = images.package_cache(os.environ)
+            cache.mkdir(parents=True, exist_ok=True)
             container = Container(
                 self._runtime.processes, record, command_line(record.definition, override), variables, folder, logs,
-                f"task-{task.id}-{record.name}",
+                f"task-{task.id}-{record.name}", cache,
             )
             self._containers.append(container)
-            if environment.remark:
-                log.warning("task %s: %s", task.id, environment.remark)
+            remarks = [environment.remark] if environment.remark else []
+            if container.read_only and not read_only_root.version():
+                remarks.append("this machine's kernel has no Landlock: the root file system is NOT read-only here")
+            for remark in remarks:
+                log.warning("task %s: %s", task.id, remark)
                 logs.open()
-                container.say(f"[local AWS] {environment.remark}")
+                container.say(f"[local AWS] {remark}")
 
     def _pull(self, reference: str, container: str) -> images.Environment:
         try:

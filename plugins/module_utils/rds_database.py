@@ -193,6 +193,7 @@ class Database:
             "DeletionProtection": params["deletion_protection"],
             "AutoMinorVersionUpgrade": params["auto_minor_version_upgrade"],
             "CopyTagsToSnapshot": True,
+            "IAMDatabaseAuthenticationEnabled": params["iam_authentication"],
             "PubliclyAccessible": False,
             "StorageType": "gp3",
             "PerformanceInsightsEnabled": params["performance_insights"],
@@ -230,7 +231,8 @@ class Database:
 
     def _create_instance(self) -> None:
         wanted = {name: value for name, value in self._wanted().items() if value is not None}
-        wanted["EnablePerformanceInsights"] = wanted.pop("PerformanceInsightsEnabled")
+        for attribute in ("PerformanceInsightsEnabled", "IAMDatabaseAuthenticationEnabled"):
+            wanted[rds_rules.SAME_VALUE[attribute]] = wanted.pop(attribute)
         if exports := wanted.pop("LogExports"):
             wanted["EnableCloudwatchLogsExports"] = exports
         if wanted["MaxAllocatedStorage"] <= wanted["AllocatedStorage"]:

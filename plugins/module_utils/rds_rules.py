@@ -43,6 +43,7 @@ SAME_VALUE = {
     "DeletionProtection": "DeletionProtection",
     "AutoMinorVersionUpgrade": "AutoMinorVersionUpgrade",
     "CopyTagsToSnapshot": "CopyTagsToSnapshot",
+    "IAMDatabaseAuthenticationEnabled": "EnableIAMDatabaseAuthentication",
     "PubliclyAccessible": "PubliclyAccessible",
     "StorageType": "StorageType",
     "PerformanceInsightsEnabled": "EnablePerformanceInsights",

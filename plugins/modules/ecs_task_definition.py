@@ -52,6 +52,13 @@ options:
     type: str
     choices: [X86_64, ARM64]
     default: X86_64
+  volumes:
+    description:
+      - Names of empty volumes that the containers mount, as writable folders beside a read-only root file system for
+        example. They live as long as a task.
+    type: list
+    elements: str
+    default: []
   tags:
     description: Tags of each new revision; with O(state=absent) the tags that a revision must carry to be removed.
     type: dict
@@ -143,6 +150,7 @@ def desired_definition(params: dict) -> dict:
         "runtimePlatform": {"cpuArchitecture": params["cpu_architecture"], "operatingSystemFamily": "LINUX"},
         "executionRoleArn": params["execution_role_arn"],
         "taskRoleArn": params["task_role_arn"],
+        "volumes": [{"name": name} for name in params["volumes"]] or None,
     }
     return {key: value for key, value in definition.items() if value is not None}
 
@@ -209,6 +217,7 @@ def main() -> None:
             "execution_role_arn": {"type": "str"},
             "task_role_arn": {"type": "str"},
             "cpu_architecture": {"type": "str", "choices": ["X86_64", "ARM64"], "default": "X86_64"},
+            "volumes": {"type": "list", "elements": "str", "default": []},
             "tags": {"type": "dict", "required": True},
         },
         required_if=[("state", "present", ["containers", "cpu", "memory"])],

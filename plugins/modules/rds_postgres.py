@@ -88,6 +88,10 @@ options:
     description: Whether to collect Performance Insights (kept 7 days, free of charge).
     type: bool
     default: true
+  iam_authentication:
+    description: Whether database users with the role C(rds_iam) log in with tokens of IAM instead of passwords.
+    type: bool
+    default: false
   log_exports:
     description:
       - Logs of the server that RDS writes to CloudWatch Logs, into C(/aws/rds/instance/<identifier>/<log>).
@@ -212,6 +216,7 @@ def argument_spec() -> dict:
         "maintenance_window": {"type": "str"},
         "multi_az": {"type": "bool", "default": False},
         "performance_insights": {"type": "bool", "default": True},
+        "iam_authentication": {"type": "bool", "default": False},
         "log_exports": {
             "type": "list",
             "elements": "str",

@@ -159,10 +159,14 @@ def install(settings: Settings) -> None:
     """Install the pinned packages, if any are given, and check that MLflow is the wanted one."""
     if settings.requirements.strip():
         start = time.monotonic()
+        # The root file system may be read-only.
+        packages = tempfile.mkdtemp(prefix="packages-")
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
             file.write(settings.requirements + "\n")
             file.flush()
-            run_pip(file.name)
+            run_pip(file.name, packages)
+        sys.path.insert(0, packages)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH"))))
         count = len(re.findall("^[A-Za-z0-9]", settings.requirements, re.MULTILINE))
         say(f"installed {count} packages for MLflow {settings.mlflow_version} in {time.monotonic() - start:.0f} s")
     from importlib import invalidate_caches, metadata
@@ -176,8 +180,8 @@ def install(settings: Settings) -> None:
                               "use an image with that version, or have LAUNCHER_REQUIREMENTS install it")
 
 
-def run_pip(file: str) -> None:
-    command = ["pip", "install", "--quiet", "--no-deps", "-r", file]  # uv understands these too
+def run_pip(file: str, target: str) -> None:
+    command = ["pip", "install", "--quiet", "--no-deps", "--target", target, "-r", file]  # uv understands these too
     # No secret is for pip. To compile all that is never imported would take longer than the download.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAUNCHER_")}
     environment |= {"PIP_NO_CACHE_DIR": "1", "PIP_NO_COMPILE": "1", "PIP_ROOT_USER_ACTION": "ignore",

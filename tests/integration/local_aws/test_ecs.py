@@ -20,6 +20,7 @@ import boto3
 import botocore.exceptions
 import psutil
 import pytest
+from local_aws import read_only_root
 
 REPOSITORY = Path(__file__).parents[3]
 REGION = "eu-west-2"
@@ -115,7 +116,7 @@ class Account:
         )
         return role["Role"]["Arn"]
 
-    def register(self, family, command, **container):
+    def register(self, family, command, volumes=(), **container):
         definition = {
             "name": "main", "image": IMAGE, "command": command, "essential": True,
             "portMappings": [{"containerPort": 5000}],
@@ -125,7 +126,7 @@ class Account:
         }
         answer = self.ecs.register_task_definition(
             family=family, requiresCompatibilities=["FARGATE"], networkMode="awsvpc", cpu="256", memory="512",
-            executionRoleArn=self.role, containerDefinitions=[definition | container],
+            executionRoleArn=self.role, containerDefinitions=[definition | container], volumes=list(volumes),
         )
         return answer["taskDefinition"]["taskDefinitionArn"]
 
@@ -234,6 +235,24 @@ def test_overrides_reach_the_container(account):
     task = account.finished(definition, overrides=overrides)
     assert account.lines(task["taskArn"]) == ["1 2"]
     assert task["overrides"]["containerOverrides"][0]["command"] == ["sh", "-c", "echo $A $B"]
+
+
+def test_a_read_only_root_file_system_is_writable_where_a_volume_is_mounted_alone(account):
+    tries = "for folder in $TMPDIR $HOME $(dirname $(which python)); do touch $folder/x 2>&1 && echo written; done"
+    command = ["sh", "-c", f"{tries}; echo >/dev/null && python -c 'import json; print(1)'"]
+    mount = [{"sourceVolume": "tmp", "containerPath": "/tmp"}]
+    writable = account.finished(account.register("plain", command))
+    assert account.lines(writable["taskArn"]) == ["written"] * 3 + ["1"]
+    confined = account.finished(account.register("confined", command, readonlyRootFilesystem=True))
+    mounted = account.finished(account.register(
+        "mounted", command, volumes=[{"name": "tmp"}], readonlyRootFilesystem=True, mountPoints=mount
+    ))  # fmt: skip
+    if read_only_root.version():
+        assert [line.split(": ")[-1] for line in account.lines(confined["taskArn"])] == ["Permission denied"] * 3 + ["1"]
+        lines = [line.split(": ")[-1] for line in account.lines(mounted["taskArn"])]
+        assert lines == ["written"] + ["Permission denied"] * 2 + ["1"]
+    else:
+        assert "is NOT read-only here" in account.lines(confined["taskArn"])[0]
 
 
 def failures(account):

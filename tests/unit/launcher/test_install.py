@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -30,19 +33,22 @@ fi
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: {"mlflow": "3.17.2"}[name])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "/before")
 
 
 def settings(launcher: ModuleType, environment: dict[str, str]):
     return launcher.Settings(environment | {"LAUNCHER_REQUIREMENTS": "# pins\nmlflow==3.17.2\nboto3==1.44.5"})
 
 
-def test_exactly_the_pins_are_installed(
+def test_exactly_the_pins_are_installed_where_it_may_write(
         launcher: ModuleType, environment: dict[str, str], pip: Path, installed: None, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("LAUNCHER_DB_PASSWORD", "canary")
     launcher.install(settings(launcher, environment))
     arguments = (pip / "arguments").read_text()
-    assert arguments.startswith("install --quiet --no-deps -r ")
+    target = re.match(r"install --quiet --no-deps --target (\S+) -r ", arguments)[1]
+    assert sys.path[0] == target and os.environ["PYTHONPATH"].split(":")[0] == target
     assert (pip / "requirements").read_text() == "# pins\nmlflow==3.17.2\nboto3==1.44.5\n"
     told = (pip / "environment").read_text()
     assert "canary" not in told and "PIP_NO_INPUT=1\n" in told and "PIP_NO_COMPILE=1\n" in told

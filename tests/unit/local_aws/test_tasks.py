@@ -43,6 +43,7 @@ def test_a_size_is_required():
 def request(**container):
     return {
         "requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": ".25 vCPU", "memory": "1GB",
+        "volumes": container.pop("volumes", [{"name": "v", "host": {}}]),
         "executionRoleArn": container.pop("role", None), "containerDefinitions": [CONTAINER | container],
     }
 
@@ -57,7 +58,11 @@ def test_sizes_are_kept_in_units():
     ({"privileged": True}, "privileged"),
     ({"stopTimeout": 121}, "at most 120"),
     ({"essential": False}, "at least one container must be essential"),
-    ({"mountPoints": [{"sourceVolume": "v", "containerPath": "/v"}]}, "'mountPoints' of container 'main'"),
+    ({"mountPoints": [{"sourceVolume": "w", "containerPath": "/tmp"}]}, "unknown volume 'w'"),
+    ({"mountPoints": [{"sourceVolume": "v", "containerPath": "/v"}]}, "mount at '/v' of container 'main'"),
+    ({"mountPoints": [{"sourceVolume": "v", "containerPath": "/tmp", "readOnly": True}]}, "to be written to"),
+    ({"volumes": [{"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]}, "Volume 'v' is not supported"),
+    ({"mountPoints": [{"sourceVolume": "v", "containerPath": "/tmp"}] * 2}, "two containers share"),
     ({"logConfiguration": {"logDriver": "splunk"}}, "use awslogs"),
     ({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-region": "r",
                                                                "awslogs-stream-prefix": "p"}}}, "execution role"),

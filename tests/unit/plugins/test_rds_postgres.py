@@ -76,6 +76,7 @@ def live(status: str = "available", **attributes: t.Any) -> dict:
         "PubliclyAccessible": False,
         "StorageType": "gp3",
         "PerformanceInsightsEnabled": True,
+        "IAMDatabaseAuthenticationEnabled": False,
         "VpcSecurityGroups": [{"VpcSecurityGroupId": "sg-1", "Status": "active"}],
         "DBParameterGroups": [{"DBParameterGroupName": "web-db", "ParameterApplyStatus": "in-sync"}],
         "TagList": OURS,
@@ -156,7 +157,8 @@ def test_create(stubs: dict[str, Stubber], rds: Stubber, run_module: t.Callable)
         "DBParameterGroupName": "web-db", "StorageEncrypted": True, "StorageType": "gp3", "AllocatedStorage": 20,
         "DBInstanceClass": "db.t3.micro", "MultiAZ": False, "BackupRetentionPeriod": 7, "DeletionProtection": True,
         "AutoMinorVersionUpgrade": True, "CopyTagsToSnapshot": True, "PubliclyAccessible": False,
-        "EnablePerformanceInsights": True, "VpcSecurityGroupIds": ["sg-1"], "Tags": OURS,
+        "EnablePerformanceInsights": True, "EnableIAMDatabaseAuthentication": False, "VpcSecurityGroupIds": ["sg-1"],
+        "Tags": OURS,
     })  # fmt: skip
     describes(rds, live("creating"))
     made = run_module(rds_postgres, WANTED)

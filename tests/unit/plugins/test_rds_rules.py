@@ -110,12 +110,13 @@ def test_what_is_under_way_counts_as_done() -> None:
 
 def test_changes_with_what_they_replace() -> None:
     wanted = {
-        **WANTED, "PerformanceInsightsEnabled": True, "AllocatedStorage": 40, "MaxAllocatedStorage": 0,
+        **WANTED, "IAMDatabaseAuthenticationEnabled": True, "PerformanceInsightsEnabled": True, "AllocatedStorage": 40, "MaxAllocatedStorage": 0,
         "VpcSecurityGroupIds": ["sg-2"], "EngineVersion": "15.9",
     }  # fmt: skip
-    now = instance(PerformanceInsightsEnabled=False, DBParameterGroups=[])
+    now = instance(IAMDatabaseAuthenticationEnabled=False, PerformanceInsightsEnabled=False, DBParameterGroups=[])
     assert rds_rules.modifications(now, wanted) == (
         {
+            "EnableIAMDatabaseAuthentication": True,
             "EnablePerformanceInsights": True,
             "VpcSecurityGroupIds": ["sg-2"],
             "DBParameterGroupName": "web-db",
@@ -124,6 +125,7 @@ def test_changes_with_what_they_replace() -> None:
             "MaxAllocatedStorage": 40,
         },
         {
+            "EnableIAMDatabaseAuthentication": False,
             "EnablePerformanceInsights": False,
             "VpcSecurityGroupIds": ["sg-1"],
             "DBParameterGroupName": None,

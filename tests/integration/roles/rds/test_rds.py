@@ -64,6 +64,7 @@ def test_life_of_a_database(
     assert made["StorageEncrypted"] and not made["PubliclyAccessible"] and made["DeletionProtection"]
     assert (made["StorageType"], made["AllocatedStorage"], made["MaxAllocatedStorage"]) == ("gp3", 20, 100)
     assert made["BackupRetentionPeriod"] == 7 and made["PerformanceInsightsEnabled"] and made["CopyTagsToSnapshot"]
+    assert made["IAMDatabaseAuthenticationEnabled"]
     set_by_us = rds.describe_db_parameters(DBParameterGroupName="life-db", Source="user")["Parameters"]
     assert {one["ParameterName"]: one["ParameterValue"] for one in set_by_us} == {"rds.force_ssl": "1"}
 
