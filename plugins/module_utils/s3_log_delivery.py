@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What lets services of AWS write logs to a bucket, and what removes them when they are old: pure functions."""
+"""What lets services of AWS write logs to a bucket: pure functions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ ACCESS_LOGS, FLOW_LOGS = "access_logs", "flow_logs"
 KINDS = (ACCESS_LOGS, FLOW_LOGS)
 # Flow logs look for statements with AWS's own names, and append them where they are missing.
 SIDS = ("AccessLogDelivery", "AWSLogDeliveryWrite", "AWSLogDeliveryAclCheck")
-RULE = "expire-logs"
 
 
 def check(params: dict[str, t.Any]) -> None:
     """ValueError for options that AWS would refuse half way, or that would let nobody write."""
-    account, prefix, days = params["account_id"], params["log_prefix"], params["expire_days"]
+    account, prefix = params["account_id"], params["log_prefix"]
     if params["log_delivery"] and not re.fullmatch(r"\d{12}", account):
         raise ValueError(f"account_id = '{account}': it has not 12 digits; give the account whose logs are delivered")
     if "AWSLogs" in prefix or not re.fullmatch(r"([\w.-]+(/[\w.-]+)*)?", prefix, re.ASCII):
@@ -25,8 +24,6 @@ def check(params: dict[str, t.Any]) -> None:
             f"log_prefix = '{prefix}': AWS takes parts of letters, digits, dots, hyphens and underscores between slashes,"
             " and adds AWSLogs itself; write it like 'team/logs', or leave it empty"
         )
-    if not 0 <= days <= 2147483647:
-        raise ValueError(f"expire_days = {days}: it is no number of days; give 1 or more, or 0 to keep everything")
 
 
 def statements(params: dict[str, t.Any], arn: str, region: str) -> list[dict[str, t.Any]]:
@@ -55,22 +52,3 @@ def statements(params: dict[str, t.Any], arn: str, region: str) -> list[dict[str
 
 def _allow(sid: str, service: str, action: str, resource: str) -> dict[str, t.Any]:
     return {"Sid": sid, "Effect": "Allow", "Principal": {"Service": service}, "Action": action, "Resource": resource}
-
-
-def expiring(rules: list[dict[str, t.Any]], days: int) -> list[dict[str, t.Any]]:
-    """The lifecycle rules of the bucket with ours in them; those of others, and ours where it says the same, stay."""
-    ours = {
-        "ID": RULE,
-        "Status": "Enabled",
-        "Filter": {"Prefix": ""},
-        # Removes delete markers that are left alone, too.
-        "Expiration": {"Days": days},
-        "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
-    }
-    others = [rule for rule in rules if rule.get("ID") != RULE]
-    found = [rule for rule in rules if rule.get("ID") == RULE]
-    # AWS may tell an empty prefix as no prefix.
-    if any({**rule, "Filter": {"Prefix": ""}} == ours and rule.get("Filter") in ({}, ours["Filter"]) for rule in found):
-        return rules
-    return [*others, ours]

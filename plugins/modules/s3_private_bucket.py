@@ -13,7 +13,7 @@ short_description: Make or remove a private, versioned, encrypted S3 bucket
 description:
   - Keeps a bucket whose public access is blocked, whose objects belong to its owner (no ACLs), which is versioned,
     encrypts with keys of S3 (SSE-S3) and refuses requests without TLS. Other statements of its policy are left alone.
-  - On demand it lets services of AWS write logs of one account, and removes what is old. Other lifecycle rules are left
+  - On demand it lets services of AWS write logs of one account, and removes what is old. Lifecycle rules of others are left
     alone.
   - Touches a bucket that exists only if it carries O(owner_tags), or if it has neither tags nor objects, which is
     what an interrupted run leaves behind.
@@ -47,7 +47,15 @@ options:
     type: str
     default: ""
   expire_days:
-    description: Days after which objects are removed; V(0) leaves them, and the bucket's lifecycle rules, as they are.
+    description: Days after which objects are removed, all their versions and unfinished uploads with them; V(0) to keep them.
+    type: int
+    default: 0
+  abort_upload_days:
+    description: Days after which an upload in parts that nobody finishes is removed; V(0) to keep it.
+    type: int
+    default: 0
+  noncurrent_days:
+    description: Days for which versions are kept that were overwritten or deleted; V(0) to keep them for ever.
     type: int
     default: 0
 attributes:
@@ -109,6 +117,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
     aws_changes,
     deployment_names,
     s3_buckets,
+    s3_lifecycle,
     s3_log_delivery,
 )
 
@@ -170,12 +179,12 @@ def plan_present(
     ours = [s3_buckets.tls_only_statement(bucket.arn), *s3_log_delivery.statements(params, bucket.arn, bucket.region)]
     wanted = s3_buckets.with_statements(policy, ours, s3_log_delivery.SIDS)
     changes.want("policy", policy, wanted, put("put_bucket_policy", Policy=json.dumps(wanted)))
-    if params["expire_days"]:
-        rules = bucket.lifecycle() if exists else []
-        kept = s3_log_delivery.expiring(rules, params["expire_days"])
-        changes.want(
-            "lifecycle", rules, kept, put("put_bucket_lifecycle_configuration", LifecycleConfiguration={"Rules": kept})
-        )
+    rules = bucket.lifecycle() if exists else []
+    kept = s3_lifecycle.merged(rules, params)
+    # AWS takes no configuration without rules.
+    settled = {"LifecycleConfiguration": {"Rules": kept}} if kept else {}
+    operation = "put_bucket_lifecycle_configuration" if kept else "delete_bucket_lifecycle"
+    changes.want("lifecycle", rules, kept, put(operation, **settled))
     return changes
 
 
@@ -209,6 +218,7 @@ def check(name: str, params: dict[str, t.Any]) -> None:
     if fault:
         raise ValueError(f"Bucket {name}: the name {fault}; give one that follows the S3 naming rules")
     s3_log_delivery.check(params)
+    s3_lifecycle.check(params)
 
 
 def remedy(params: dict[str, t.Any]) -> str:
@@ -247,6 +257,8 @@ def main() -> None:
             "log_prefix": {"type": "str", "default": ""},
             "account_id": {"type": "str", "default": ""},
             "expire_days": {"type": "int", "default": 0},
+            "abort_upload_days": {"type": "int", "default": 0},
+            "noncurrent_days": {"type": "int", "default": 0},
             "tags": {"type": "dict", "default": {}},
             "owner_tags": {"type": "dict", "required": True},
         },

@@ -230,10 +230,10 @@ def test_profiles_say_the_same_variables_and_only_those_that_roles_have() -> Non
     assert PROFILES["dev"].keys() <= defaults_of_roles().keys()
 
 
-def test_standard_is_what_the_roles_do_by_themselves() -> None:
+def test_standard_is_what_the_roles_do_by_themselves_but_stricter() -> None:
     defaults = defaults_of_roles()
     different = {name for name, value in PROFILES["standard"].items() if defaults[name] != value}
-    assert different == {"rds_instance_class"}
+    assert different == {"rds_instance_class", "rds_log_exports", "alb_deletion_protection"}
 
 
 @pytest.mark.parametrize("version", ["2.18.0", "3.17.2"])

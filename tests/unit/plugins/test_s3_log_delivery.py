@@ -12,7 +12,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import s3_log_delivery
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import s3_lifecycle, s3_log_delivery
 from ansible_collections.mlops.mlflow_aws.plugins.modules import s3_private_bucket
 
 ACCOUNT = "123456789012"
@@ -55,16 +55,31 @@ def test_each_service_writes_logs_of_this_account_only() -> None:
     assert s3_log_delivery.statements(options(log_delivery=[]), "arn:aws:s3:::logs", "eu-west-2") == []
 
 
+def kept(rules: list[dict], **days: int) -> list[dict]:
+    return s3_lifecycle.merged(rules, {**dict.fromkeys(s3_lifecycle.RULES, 0), **days})
+
+
 def test_lifecycle_rules_of_others_stay() -> None:
     theirs = {"ID": "theirs", "Status": "Disabled"}
-    made = s3_log_delivery.expiring([theirs], 7)
+    made = kept([theirs], expire_days=7)
     assert made[0] == theirs and made[1]["Expiration"] == {"Days": 7}
-    assert s3_log_delivery.expiring(made, 7) == made
+    assert kept(made, expire_days=7) == made
     told = [{**made[1], "Filter": {}}, theirs]
-    assert s3_log_delivery.expiring(told, 7) == told
+    assert kept(told, expire_days=7) == told
     narrowed = [{**made[1], "Filter": {"Prefix": "a"}}, theirs]
-    assert s3_log_delivery.expiring(narrowed, 7) == made
-    assert s3_log_delivery.expiring(made, 8)[1]["Expiration"] == {"Days": 8}
+    assert kept(narrowed, expire_days=7) == made
+    assert kept(made, expire_days=8)[1]["Expiration"] == {"Days": 8}
+    assert kept(made) == [theirs] and kept([theirs]) == [theirs] and kept(kept([], expire_days=1)) == []
+
+
+def test_uploads_and_old_versions_have_rules_of_their_own() -> None:
+    both = kept([], abort_upload_days=7, noncurrent_days=30)
+    assert [rule["ID"] for rule in both] == ["abort-uploads", "expire-noncurrent"]
+    assert both[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7} and "Expiration" not in both[0]
+    assert both[1]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert "Days" not in both[1]["Expiration"], "what is current must stay"
+    assert kept(both, abort_upload_days=7) == both[:1]
+    assert kept(both[::-1], abort_upload_days=7, noncurrent_days=30) == both[::-1]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +91,7 @@ def test_lifecycle_rules_of_others_stay() -> None:
         ({"log_prefix": "a*"}, "log_prefix = 'a*'"),
         ({"log_prefix": "AWSLogs"}, "adds AWSLogs itself"),
         ({"expire_days": -1}, "expire_days = -1: it is no number of days"),
+        ({"noncurrent_days": 2**31}, "noncurrent_days = 2147483648: it is no number of days"),
         ({"log_delivery": ["all"]}, "log_delivery"),
     ],
 )
@@ -99,8 +115,10 @@ def test_log_bucket_is_made_left_alone_and_changed(s3: t.Any, run_module: t.Call
     assert sids == ["DenyInsecureTransport", "AccessLogDelivery"]
     rules = s3.get_bucket_lifecycle_configuration(Bucket="web-logs")["Rules"]
     assert [rule["Expiration"] for rule in rules] == [{"Days": 30}]
-    kept = run_module(s3_private_bucket, {**fewer, "expire_days": 0})
-    assert not kept["changed"]
+    forever = run_module(s3_private_bucket, {**fewer, "expire_days": 0})
+    assert forever["changed"] and list(forever["diff"]["after"]) == ["lifecycle"]
+    with pytest.raises(s3.exceptions.ClientError, match="NoSuchLifecycleConfiguration"):
+        s3.get_bucket_lifecycle_configuration(Bucket="web-logs")
 
 
 def test_what_is_not_ours_is_not_taken(s3: t.Any, run_module: t.Callable) -> None:

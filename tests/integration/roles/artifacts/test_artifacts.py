@@ -19,6 +19,14 @@ def s3(local_aws: t.Any) -> t.Any:
     return local_aws.client("s3")
 
 
+def lifecycle(s3: t.Any) -> dict[str, dict]:
+    """What each rule of the bucket does, by its name."""
+    rules = s3.get_bucket_lifecycle_configuration(Bucket="own-artifacts")["Rules"]
+    return {
+        rule["ID"]: {key: value for key, value in rule.items() if key not in ("ID", "Status", "Filter")} for rule in rules
+    }
+
+
 def test_own_bucket(run_role: t.Callable, s3: t.Any) -> None:
     variables = {
         "artifacts_name": "own",
@@ -49,6 +57,13 @@ def test_own_bucket(run_role: t.Callable, s3: t.Any) -> None:
     assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
     statement = json.loads(s3.get_bucket_policy(Bucket="own-artifacts")["Policy"])["Statement"][0]
     assert statement["Effect"] == "Deny" and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+    assert lifecycle(s3) == {"abort-uploads": {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}}
+    short = run_role("artifacts", {**variables, "artifacts_abort_upload_days": 0, "artifacts_noncurrent_days": 30})
+    assert (short.rc, short.writes) == (0, ["s3:PutBucketLifecycleConfiguration"]), short.stdout
+    assert lifecycle(s3)["expire-noncurrent"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    never = run_role("artifacts", {**variables, "artifacts_abort_upload_days": 0})
+    assert (never.rc, never.writes) == (0, ["s3:DeleteBucketLifecycle"]), never.stdout
 
     for content in (b"one", b"two"):
         s3.put_object(Bucket="own-artifacts", Key="team/mlflow/model", Body=content)
