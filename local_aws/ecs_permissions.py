@@ -53,12 +53,13 @@ def allowed(policies: Iterable[str], action: str, resource: str) -> bool:
     return allow
 
 
-def trusts_ecs_tasks(trust_policy: str) -> bool:
-    """Whether a role's trust policy lets ecs-tasks.amazonaws.com assume it."""
-    for statement in listed(json.loads(trust_policy).get("Statement")):
+def trusts(trust_policy: str | dict[str, Any], service: str) -> bool:
+    """Whether a role's trust policy lets a service of AWS assume it."""
+    document = json.loads(trust_policy) if isinstance(trust_policy, str) else trust_policy
+    for statement in listed(document.get("Statement")):
         principal = statement.get("Principal")
         services = listed(principal.get("Service")) if isinstance(principal, dict) else listed(principal)
-        if statement.get("Effect") == "Allow" and ("ecs-tasks.amazonaws.com" in services or "*" in services):
+        if statement.get("Effect") == "Allow" and (service in services or "*" in services):
             return True
     return False
 
@@ -76,10 +77,9 @@ class Role:
         backend = iam_backends[account_id]["aws"]
         return next((cls(role) for role in list(backend.roles.values()) if role.arn == role_arn), None)
 
-    @property
-    def trusts_ecs(self) -> bool:
-        document = self._model.assume_role_policy_document
-        return trusts_ecs_tasks(document if isinstance(document, str) else json.dumps(document))
+    def trusts(self, service: str) -> bool:
+        """Whether a service of AWS may assume it."""
+        return trusts(self._model.assume_role_policy_document, service)
 
     def may(self, action: str, resource: str) -> bool:
         """Whether the role's inline and attached policies allow this."""

@@ -59,6 +59,10 @@ class Instances:
         """Each instance that has a server, and the log of the server."""
         return [(self._instances[arn], server.log) for arn, server in list(self._servers.items()) if server.log.exists()]
 
+    def running(self) -> list[tuple[Any, PostgresServer]]:
+        """Each instance whose server runs, and the server."""
+        return [(self._instances[arn], server) for arn, server in list(self._servers.items()) if server.running]
+
     def background(self, work: Callable[..., None], instance: Any, *arguments: Any) -> None:
         threading.Thread(target=self._guarded, args=(work, instance, *arguments), daemon=True).start()
 

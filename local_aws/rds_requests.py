@@ -19,6 +19,7 @@ from moto.rds.exceptions import (
 )
 
 from . import rds_offers
+from .rds_os_metrics import usable_role
 
 RESERVED_USERS = {"admin", "rdsadmin", "rds_superuser"}
 
@@ -87,6 +88,21 @@ def check_log_exports(kinds: list[str] | None, already: set[str] | frozenset[str
             )
         if kind in already:
             raise InvalidParameterCombination(f"You cannot enable the log types '{kind}' that are enabled already.")
+
+
+def check_monitoring(account_id: str, interval: Any, role_arn: str | None) -> None:
+    """MonitoringInterval and MonitoringRoleArn belong together, and RDS must be able to act with the role."""
+    interval = int(interval or 0)
+    if interval not in (0, 1, 5, 10, 15, 30, 60):
+        raise InvalidParameterValue("Invalid value for the MonitoringInterval. Valid values are 0, 1, 5, 10, 15, 30, 60.")
+    if interval and not role_arn:
+        raise InvalidParameterCombination(
+            "A MonitoringRoleARN value is required if you specify a MonitoringInterval value other than 0."
+        )
+    if interval and not usable_role(account_id, role_arn):
+        raise InvalidParameterValue(
+            "IAM role ARN value is invalid or does not include the required permissions for: ENHANCED_MONITORING"
+        )
 
 
 def upgrade_target(instance: Any, changes: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from .ecs_permissions import Role, listed
+from .ecs_permissions import Role
 from .ecs_records import now
 from .schedules import BadSchedule, parse
 
@@ -50,8 +50,8 @@ def check(account_id: str, expression: str, zone: str | None, window: dict[str, 
     if target.get("Arn") not in TARGETS:
         raise BadTarget(f"Target {target.get('Arn')} is not supported by the local AWS: use {' or '.join(TARGETS)}.")
     instance_of(target)
-    role = find_role(account_id, target.get("RoleArn") or "")
-    if role is None or not trusts_scheduler(role.assume_role_policy_document):
+    role = Role.find(account_id, target.get("RoleArn") or "")
+    if role is None or not role.trusts(SERVICE):
         raise BadTarget("The execution role you provide must allow AWS EventBridge Scheduler to assume the role.")
 
 
@@ -64,22 +64,6 @@ def instance_of(target: dict[str, Any]) -> str:
     if not isinstance(asked, dict) or set(asked) != {IDENTIFIER} or not isinstance(asked[IDENTIFIER], str):
         raise BadTarget(f"Invalid RequestJson provided. Reason: Input must be an object with {IDENTIFIER} alone.")
     return asked[IDENTIFIER]
-
-
-def find_role(account_id: str, arn: str) -> Any | None:
-    from moto.iam.models import iam_backends
-
-    return next((role for role in list(iam_backends[account_id]["aws"].roles.values()) if role.arn == arn), None)
-
-
-def trusts_scheduler(document: Any) -> bool:
-    policy = json.loads(document) if isinstance(document, str) else document
-    for statement in listed(policy.get("Statement")):
-        principal = statement.get("Principal")
-        services = listed(principal.get("Service")) if isinstance(principal, dict) else []
-        if statement.get("Effect") == "Allow" and SERVICE in services:
-            return True
-    return False
 
 
 class Scheduler:
@@ -107,11 +91,11 @@ class Scheduler:
 
         account_id, region = backend.account_id, backend.region_name
         call, identifier = TARGETS[schedule.target["Arn"]], instance_of(schedule.target)
-        role = find_role(account_id, schedule.target["RoleArn"])
+        role = Role.find(account_id, schedule.target["RoleArn"])
         resource = f"arn:aws:rds:{region}:{account_id}:db:{identifier}"
-        if role is None or not trusts_scheduler(role.assume_role_policy_document):
+        if role is None or not role.trusts(SERVICE):
             log.error("schedule %s: its role cannot be assumed", schedule.name)
-        elif not Role(role).may(call.action, resource):
+        elif not role.may(call.action, resource):
             log.error("schedule %s: its role may not %s on %s", schedule.name, call.action, resource)
         else:
             log.info("schedule %s: %s of %s", schedule.name, call.action, identifier)

@@ -177,7 +177,7 @@ class TaskRunner(threading.Thread):
         if not arn:
             return None
         role = Role.find(self.task.account_id, arn)
-        if role is None or not role.trusts_ecs:
+        if role is None or not role.trusts("ecs-tasks.amazonaws.com"):
             raise StartError(
                 f"ECS was unable to assume the role '{arn}' that was provided for this task. Please verify that the "
                 "role being passed has the proper trust relationship and permissions and that your IAM user has "

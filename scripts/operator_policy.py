@@ -93,7 +93,11 @@ LINKED_ROLES = {
     "application-autoscaling": "ecs.application-autoscaling.amazonaws.com",
     "wafv2": "wafv2.amazonaws.com",
 }
-PASSED_TO = {"ecs:RunTask": "ecs-tasks.amazonaws.com", "scheduler:CreateSchedule": "scheduler.amazonaws.com"}
+PASSED_TO = {
+    "ecs:RunTask": "ecs-tasks.amazonaws.com",
+    "rds:CreateDBInstance": "monitoring.rds.amazonaws.com",
+    "scheduler:CreateSchedule": "scheduler.amazonaws.com",
+}
 
 ALARMS = ("alarm:DEPLOYMENT/*", "alarm:TargetTracking-service/DEPLOYMENT/DEPLOYMENT-*")
 LOG_GROUPS = ("/ecs/DEPLOYMENT", "/aws/rds/instance/DEPLOYMENT-db/*", "aws-waf-logs-DEPLOYMENT")

@@ -26,11 +26,13 @@ from moto.rds.exceptions import (
 from .. import rds_groups, rds_offers
 from ..rds_instances import Instances
 from ..rds_logs import LogExports
+from ..rds_os_metrics import EnhancedMonitoring
 from ..rds_requests import (
     Conflict,
     Refused,
     check_log_exports,
     check_master_user,
+    check_monitoring,
     check_parameter_group,
     check_password,
     upgrade_target,
@@ -55,7 +57,7 @@ KEPT = {
 
 def apply(runtime: Runtime) -> None:
     instances = Instances(runtime)
-    runtime.reconcilers.append(LogExports(instances))
+    runtime.reconcilers += [LogExports(instances), EnhancedMonitoring(instances)]
     _patch_instances(instances)
     _patch_offers()
     rds_groups.patch(instances)
@@ -84,6 +86,7 @@ def _patch_instances(instances: Instances) -> None:
         check_password(db_kwargs.get("master_user_password"))
         group = check_parameter_group(self, db_kwargs.get("db_parameter_group_name"), version)
         check_log_exports(db_kwargs.get("enable_cloudwatch_logs_exports"))
+        check_monitoring(self.account_id, db_kwargs.get("monitoring_interval"), db_kwargs.get("monitoring_role_arn"))
         storage = int(db_kwargs.get("allocated_storage") or 20)
         if not 20 <= storage <= 65536:
             raise InvalidParameterValue(
@@ -142,6 +145,10 @@ def _patch_instances(instances: Instances) -> None:
         enabled = set(instance.enabled_cloudwatch_logs_exports)
         check_log_exports(exports.get("EnableLogTypes"), already=enabled)
         check_log_exports(exports.get("DisableLogTypes"))
+        if "monitoring_interval" in changes or "monitoring_role_arn" in changes:
+            every = int(changes.get("monitoring_interval", instance.monitoring_interval))
+            changes["monitoring_role_arn"] = changes.get("monitoring_role_arn", instance.monitoring_role_arn) if every else None
+            check_monitoring(self.account_id, every, changes["monitoring_role_arn"])
         if "engine_version" in changes:
             changes["engine_version"] = upgrade_target(instance, changes)
         group = changes.get("db_parameter_group_name")

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 import typing as t
 
-from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import (
+    is_boto3_error_code,
+    is_boto3_error_message,
+)
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     ansible_dict_to_boto3_tag_list,
     boto3_tag_list_to_ansible_dict,
@@ -21,6 +25,8 @@ NO_SUBNET_GROUP = ["DBSubnetGroupNotFoundFault", "DBSubnetGroupNotFound"]
 NO_PARAMETER_GROUP = ["DBParameterGroupNotFound", "DBParameterGroupNotFoundFault"]
 # RDS takes 20 parameters a call.
 PARAMETERS_PER_CALL = 20
+# A new role is known to RDS within seconds, but not at once.
+ROLE_SECONDS, ROLE_PAUSE = 60, 5
 
 
 class Database:
@@ -197,6 +203,8 @@ class Database:
             "PubliclyAccessible": False,
             "StorageType": "gp3",
             "PerformanceInsightsEnabled": params["performance_insights"],
+            "MonitoringInterval": params["monitoring_interval"],
+            "MonitoringRoleArn": params["monitoring_role_arn"] if params["monitoring_interval"] else None,
             "LogExports": sorted({*params["log_exports"]}),
             "CACertificateIdentifier": params["ca_certificate_identifier"] or None,
             "PreferredBackupWindow": params["backup_window"] or None,
@@ -218,9 +226,20 @@ class Database:
         changes.want("instance", before, change, lambda: self._modify(change))
 
     def _modify(self, change: dict[str, t.Any]) -> None:
-        self.rds.modify_db_instance(
-            DBInstanceIdentifier=self.name, ApplyImmediately=True, aws_retry=True, **change
-        )  # fmt: skip
+        self._with_role(self.rds.modify_db_instance, DBInstanceIdentifier=self.name, ApplyImmediately=True, **change)
+
+    @staticmethod
+    def _with_role(call: t.Callable[..., t.Any], **arguments: t.Any) -> None:
+        """Try again for a while where RDS does not know the monitoring role yet."""
+        deadline = time.monotonic() + ROLE_SECONDS
+        while True:
+            try:
+                call(aws_retry=True, **arguments)
+                return
+            except is_boto3_error_message("ENHANCED_MONITORING"):
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(ROLE_PAUSE)
 
     def _offered_versions(self) -> list[str]:
         wanted = self.params["engine_version"]
@@ -240,7 +259,8 @@ class Database:
         if "." not in wanted["EngineVersion"]:
             wanted["EngineVersion"] = rds_rules.newest(self._offered_versions(), wanted["EngineVersion"], self.region)
         username, password = self._master_user()
-        self.rds.create_db_instance(
+        self._with_role(
+            self.rds.create_db_instance,
             DBInstanceIdentifier=self.name,
             Engine=rds_rules.ENGINE,
             DBName=self.params["database_name"],
@@ -250,7 +270,6 @@ class Database:
             DBSubnetGroupName=self.name,
             StorageEncrypted=True,
             Tags=self._boto3_tags,
-            aws_retry=True,
             **wanted,
         )
 

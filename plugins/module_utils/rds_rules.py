@@ -44,6 +44,8 @@ SAME_VALUE = {
     "AutoMinorVersionUpgrade": "AutoMinorVersionUpgrade",
     "CopyTagsToSnapshot": "CopyTagsToSnapshot",
     "IAMDatabaseAuthenticationEnabled": "EnableIAMDatabaseAuthentication",
+    "MonitoringInterval": "MonitoringInterval",
+    "MonitoringRoleArn": "MonitoringRoleArn",
     "PubliclyAccessible": "PubliclyAccessible",
     "StorageType": "StorageType",
     "PerformanceInsightsEnabled": "EnablePerformanceInsights",

@@ -88,6 +88,14 @@ options:
     description: Whether to collect Performance Insights (kept 7 days, free of charge).
     type: bool
     default: true
+  monitoring_interval:
+    description: Seconds between two looks of Enhanced Monitoring at the operating system, into C(RDSOSMetrics); 0 for none.
+    type: int
+    choices: [0, 1, 5, 10, 15, 30, 60]
+    default: 0
+  monitoring_role_arn:
+    description: ARN of the IAM role with which RDS writes what Enhanced Monitoring sees; needed where it is on.
+    type: str
   iam_authentication:
     description: Whether database users with the role C(rds_iam) log in with tokens of IAM instead of passwords.
     type: bool
@@ -216,6 +224,8 @@ def argument_spec() -> dict:
         "maintenance_window": {"type": "str"},
         "multi_az": {"type": "bool", "default": False},
         "performance_insights": {"type": "bool", "default": True},
+        "monitoring_interval": {"type": "int", "choices": [0, 1, 5, 10, 15, 30, 60], "default": 0},
+        "monitoring_role_arn": {"type": "str"},
         "iam_authentication": {"type": "bool", "default": False},
         "log_exports": {
             "type": "list",
@@ -242,6 +252,11 @@ def run(module: AnsibleAWSModule) -> None:
         owner_tags=aws_changes.text_tags(module.params["owner_tags"]),
         parameters={name: str(value) for name, value in module.params["parameters"].items()},
     )
+    if params["monitoring_interval"] and not params["monitoring_role_arn"]:
+        raise ValueError(
+            f"monitoring_interval = {params['monitoring_interval']}: Enhanced Monitoring needs monitoring_role_arn;"
+            " name a role that monitoring.rds.amazonaws.com may assume, or set it to 0"
+        )
     rds, present = rds_client.connect(module), params["state"] == "present"
     secrets = rds_client.connect(module, "secretsmanager")
     database = rds_database.Database(rds, secrets, params, module.region, module.check_mode)

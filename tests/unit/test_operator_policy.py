@@ -94,7 +94,11 @@ def test_policies_are_split_where_they_get_too_large():
 
 
 def test_what_is_made_passes_roles_only_to_whom_it_is_for():
-    made = list(operator_policy.statements(["ecs:RunTask", "wafv2:CreateWebACL"], lambda _action: ["*"]))
+    made = list(operator_policy.statements(["ecs:RunTask", "rds:CreateDBInstance", "wafv2:CreateWebACL"], lambda _action: ["*"]))
     passing, linking = made[-2:]
-    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": ["ecs-tasks.amazonaws.com"]}}
-    assert linking["Condition"]["StringEquals"]["iam:AWSServiceName"] == ["ecs.amazonaws.com", "wafv2.amazonaws.com"]
+    assert passing["Condition"] == {"StringEquals": {
+        "iam:PassedToService": ["ecs-tasks.amazonaws.com", "monitoring.rds.amazonaws.com"]
+    }}
+    assert linking["Condition"]["StringEquals"]["iam:AWSServiceName"] == [
+        "ecs.amazonaws.com", "rds.amazonaws.com", "wafv2.amazonaws.com"
+    ]  # fmt: skip

@@ -67,10 +67,13 @@ def test_policies_are_read_as_iam_reads_them(policies, allowed):
     assert ecs_permissions.allowed(policies, GET, ARN) is allowed
 
 
-def test_a_role_must_trust_ecs_tasks():
+TASKS = "ecs-tasks.amazonaws.com"
+
+
+def test_a_role_must_trust_the_service_that_acts_with_it():
     def trust(principal):
         return policy({"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"})
 
-    assert ecs_permissions.trusts_ecs_tasks(trust({"Service": ["ec2.amazonaws.com", "ecs-tasks.amazonaws.com"]}))
-    assert not ecs_permissions.trusts_ecs_tasks(trust({"Service": "ec2.amazonaws.com"}))
-    assert not ecs_permissions.trusts_ecs_tasks(trust({"AWS": "arn:aws:iam::123456789012:root"}))
+    assert ecs_permissions.trusts(trust({"Service": ["ec2.amazonaws.com", "ecs-tasks.amazonaws.com"]}), TASKS)
+    assert not ecs_permissions.trusts(trust({"Service": "ec2.amazonaws.com"}), TASKS)
+    assert not ecs_permissions.trusts(trust({"AWS": "arn:aws:iam::123456789012:root"}), TASKS)

@@ -14,7 +14,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry, RetryingBotoClientWrapper
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import rds_client
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import rds_client, rds_database
 from ansible_collections.mlops.mlflow_aws.plugins.modules import rds_postgres, rds_postgres_info
 
 OWNER = {"owner": "us"}
@@ -77,6 +77,7 @@ def live(status: str = "available", **attributes: t.Any) -> dict:
         "StorageType": "gp3",
         "PerformanceInsightsEnabled": True,
         "IAMDatabaseAuthenticationEnabled": False,
+        "MonitoringInterval": 0,
         "VpcSecurityGroups": [{"VpcSecurityGroupId": "sg-1", "Status": "active"}],
         "DBParameterGroups": [{"DBParameterGroupName": "web-db", "ParameterApplyStatus": "in-sync"}],
         "TagList": OURS,
@@ -157,7 +158,7 @@ def test_create(stubs: dict[str, Stubber], rds: Stubber, run_module: t.Callable)
         "DBParameterGroupName": "web-db", "StorageEncrypted": True, "StorageType": "gp3", "AllocatedStorage": 20,
         "DBInstanceClass": "db.t3.micro", "MultiAZ": False, "BackupRetentionPeriod": 7, "DeletionProtection": True,
         "AutoMinorVersionUpgrade": True, "CopyTagsToSnapshot": True, "PubliclyAccessible": False,
-        "EnablePerformanceInsights": True, "EnableIAMDatabaseAuthentication": False, "VpcSecurityGroupIds": ["sg-1"],
+        "EnablePerformanceInsights": True, "MonitoringInterval": 0, "EnableIAMDatabaseAuthentication": False, "VpcSecurityGroupIds": ["sg-1"],
         "Tags": OURS,
     })  # fmt: skip
     describes(rds, live("creating"))
@@ -181,6 +182,44 @@ def test_useless_secret_is_refused(stubs: dict[str, Stubber], rds: Stubber, run_
     stubs["secretsmanager"].add_response("get_secret_value", {"SecretString": text})
     refused = run_module(rds_postgres, {**WANTED, "engine_version": "15.7", "max_allocated_storage": 100})
     assert refused["msg"].startswith("master_secret_id = web/database: the secret is not JSON")
+
+
+ROLE = "arn:aws:iam::123456789012:role/web-monitoring"
+MONITORED = {**WANTED, "monitoring_interval": 60, "monitoring_role_arn": ROLE}
+NOT_YET = "IAM role ARN value is invalid or does not include the required permissions for: ENHANCED_MONITORING"
+
+
+def test_a_role_that_rds_does_not_know_yet_is_tried_again(
+    rds: Stubber, run_module: t.Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(rds_database.time, "sleep", pauses.append)
+    as_asked_for(rds, live())
+    describes_parameters(rds, "1", Source="user")
+    change = {"MonitoringInterval": 60, "MonitoringRoleArn": ROLE}
+    rds.add_client_error("modify_db_instance", "InvalidParameterValue", NOT_YET)
+    rds.add_response(
+        "modify_db_instance", {}, {"DBInstanceIdentifier": "web-db", "ApplyImmediately": True, **change}
+    )  # fmt: skip
+    describes(rds, live("modifying", **change))
+    changed = run_module(rds_postgres, MONITORED)
+    assert changed["changed"] and pauses == [5]
+    assert changed["diff"]["after"] == {"instance": change}
+
+
+def test_a_role_that_rds_never_knows_is_an_error(
+    rds: Stubber, run_module: t.Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rds_database, "ROLE_SECONDS", 0)
+    as_asked_for(rds, live())
+    describes_parameters(rds, "1", Source="user")
+    rds.add_client_error("modify_db_instance", "InvalidParameterValue", NOT_YET)
+    assert "ENHANCED_MONITORING" in run_module(rds_postgres, MONITORED)["msg"]
+
+
+def test_monitoring_needs_a_role(run_module: t.Callable) -> None:
+    refused = run_module(rds_postgres, {**WANTED, "monitoring_interval": 60})
+    assert refused["msg"].startswith("monitoring_interval = 60: Enhanced Monitoring needs monitoring_role_arn;")
 
 
 def test_missing_secret_is_refused(rds: Stubber, run_module: t.Callable) -> None:

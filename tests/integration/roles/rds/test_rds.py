@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -37,6 +38,9 @@ def rds(local_aws: t.Any) -> t.Any:
     return local_aws.client("rds")
 
 
+ROLE_GONE = ["iam:DeleteRolePolicy", "iam:DeleteRole"]
+
+
 def instance(rds: t.Any, name: str) -> dict:
     return rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
 
@@ -47,13 +51,14 @@ def test_life_of_a_database(
     variables = {"rds_name": "life", "rds_tags": {"team": "a"}, "rds_db_secret_arn": secret_arn, **network}
 
     check = run_role("rds", variables, check=True)
-    assert (check.rc, check.changed, check.writes) == (0, 1, []), check.stdout
+    assert (check.rc, check.changed, check.writes) == (0, 2, []), check.stdout
     assert set(check.outputs.values()) == {None}
     assert len(check.outputs) == 9
 
     create = run_role("rds", variables, ("main", "wait"), verbosity=3)
-    assert (create.rc, create.changed) == (0, 1), create.stdout
+    assert (create.rc, create.changed) == (0, 3), create.stdout
     assert create.writes == [
+        "iam:CreateRole", "iam:PutRolePolicy",
         "rds:CreateDBSubnetGroup", "rds:CreateDBParameterGroup", "rds:ModifyDBParameterGroup", "rds:CreateDBInstance"
     ]  # fmt: skip
     assert PASSWORD not in create.stdout
@@ -64,7 +69,11 @@ def test_life_of_a_database(
     assert made["StorageEncrypted"] and not made["PubliclyAccessible"] and made["DeletionProtection"]
     assert (made["StorageType"], made["AllocatedStorage"], made["MaxAllocatedStorage"]) == ("gp3", 20, 100)
     assert made["BackupRetentionPeriod"] == 7 and made["PerformanceInsightsEnabled"] and made["CopyTagsToSnapshot"]
-    assert made["IAMDatabaseAuthenticationEnabled"]
+    assert made["IAMDatabaseAuthenticationEnabled"] and made["MonitoringInterval"] == 60
+    seen = local_aws.client("logs").get_log_events(logGroupName="RDSOSMetrics", logStreamName=made["DbiResourceId"])
+    document = json.loads(seen["events"][0]["message"])
+    assert document["instanceID"] == "life-db" and len(document["processList"]) > 1
+    assert all("postgres" in process["name"] and process["rss"] > 0 for process in document["processList"])
     set_by_us = rds.describe_db_parameters(DBParameterGroupName="life-db", Source="user")["Parameters"]
     assert {one["ParameterName"]: one["ParameterValue"] for one in set_by_us} == {"rds.force_ssl": "1"}
 
@@ -76,12 +85,12 @@ def test_life_of_a_database(
 
     grown = {
         **variables, "rds_allocated_storage": 30, "rds_instance_class": "db.t3.medium", "rds_multi_az": True,
-        "rds_log_exports": ["postgresql"],
+        "rds_log_exports": ["postgresql"], "rds_monitoring_interval": 0,
     }  # fmt: skip
     assert run_role("rds", grown, check=True).writes == []
     change = run_role("rds", grown, ("main", "wait"))
     assert (change.rc, change.writes) == (
-        0, ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "rds:ModifyDBInstance"]
+        0, ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "rds:ModifyDBInstance", *ROLE_GONE]
     ), change.stdout  # fmt: skip
     now = instance(rds, "life-db")
     assert (now["AllocatedStorage"], now["DBInstanceClass"], now["MultiAZ"]) == (30, "db.t3.medium", True)
@@ -128,7 +137,7 @@ def test_interrupted_create_and_destroy_go_on(run_role: t.Callable, rds: t.Any, 
     assert (anew.rc, anew.writes) == (0, ["rds:CreateDBInstance"]), anew.stdout
     rds.delete_db_instance(DBInstanceIdentifier="half-db", SkipFinalSnapshot=True)
     gone = run_role("rds", variables, "absent")
-    assert gone.rc == 0 and set(gone.writes) == {"rds:DeleteDBSubnetGroup", "rds:DeleteDBParameterGroup"}, gone.stdout
+    assert gone.rc == 0 and gone.writes == ["rds:DeleteDBSubnetGroup", "rds:DeleteDBParameterGroup", *ROLE_GONE], gone.stdout
 
 
 def test_waiting_for_nothing_fails_at_once(run_role: t.Callable) -> None:
@@ -149,5 +158,6 @@ def test_what_is_not_ours_is_not_touched(run_role: t.Callable, rds: t.Any, netwo
     variables = {"rds_name": "foreign", "rds_db_secret_arn": secret_arn, **network}
     for entry in ("main", "absent"):
         run = run_role("rds", variables, entry)
-        assert run.rc == 2 and run.writes == [], run.stdout
+        # The role of Enhanced Monitoring comes first, for the database needs it.
+        assert run.rc == 2 and [one for one in run.writes if not one.startswith("iam:")] == [], run.stdout
         assert "DB subnet group foreign-db: it exists but does not carry the tags" in run.stdout
