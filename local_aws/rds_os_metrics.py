@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 from moto.logs.models import logs_backends
+from moto.utilities.utils import get_partition
 
 from .ecs_permissions import Role
 
@@ -28,10 +29,10 @@ SERVICE = "monitoring.rds.amazonaws.com"
 KIB = 1024
 
 
-def usable_role(account_id: str, arn: str | None) -> Role | None:
+def usable_role(account_id: str, region: str, arn: str | None) -> Role | None:
     """The role, if RDS may act with it and it may write what Enhanced Monitoring sees."""
     role = Role.find(account_id, arn or "")
-    resource = f"arn:aws:logs:*:{account_id}:log-group:{GROUP}:log-stream:db"
+    resource = f"arn:{get_partition(region)}:logs:{region}:{account_id}:log-group:{GROUP}:log-stream:db"
     return role if role and role.trusts(SERVICE) and role.may("logs:PutLogEvents", resource) else None
 
 
@@ -64,7 +65,7 @@ class EnhancedMonitoring:
             every = int(instance.monitoring_interval or 0)
             if every and now - self._looks.get(instance.arn, -every) >= every:
                 self._looks[instance.arn] = now
-                if usable_role(instance.account_id, instance.monitoring_role_arn):
+                if usable_role(instance.account_id, instance.region, instance.monitoring_role_arn):
                     self._put(instance, server)
                 else:
                     log.error("%s: its monitoring role cannot write", instance.db_instance_identifier)

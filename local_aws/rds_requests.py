@@ -90,7 +90,7 @@ def check_log_exports(kinds: list[str] | None, already: set[str] | frozenset[str
             raise InvalidParameterCombination(f"You cannot enable the log types '{kind}' that are enabled already.")
 
 
-def check_monitoring(account_id: str, interval: Any, role_arn: str | None) -> None:
+def check_monitoring(account_id: str, region: str, interval: Any, role_arn: str | None) -> None:
     """MonitoringInterval and MonitoringRoleArn belong together, and RDS must be able to act with the role."""
     interval = int(interval or 0)
     if interval not in (0, 1, 5, 10, 15, 30, 60):
@@ -99,7 +99,7 @@ def check_monitoring(account_id: str, interval: Any, role_arn: str | None) -> No
         raise InvalidParameterCombination(
             "A MonitoringRoleARN value is required if you specify a MonitoringInterval value other than 0."
         )
-    if interval and not usable_role(account_id, role_arn):
+    if interval and not usable_role(account_id, region, role_arn):
         raise InvalidParameterValue(
             "IAM role ARN value is invalid or does not include the required permissions for: ENHANCED_MONITORING"
         )

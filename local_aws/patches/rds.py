@@ -86,7 +86,9 @@ def _patch_instances(instances: Instances) -> None:
         check_password(db_kwargs.get("master_user_password"))
         group = check_parameter_group(self, db_kwargs.get("db_parameter_group_name"), version)
         check_log_exports(db_kwargs.get("enable_cloudwatch_logs_exports"))
-        check_monitoring(self.account_id, db_kwargs.get("monitoring_interval"), db_kwargs.get("monitoring_role_arn"))
+        check_monitoring(
+            self.account_id, self.region_name, db_kwargs.get("monitoring_interval"), db_kwargs.get("monitoring_role_arn")
+        )
         storage = int(db_kwargs.get("allocated_storage") or 20)
         if not 20 <= storage <= 65536:
             raise InvalidParameterValue(
@@ -147,8 +149,9 @@ def _patch_instances(instances: Instances) -> None:
         check_log_exports(exports.get("DisableLogTypes"))
         if "monitoring_interval" in changes or "monitoring_role_arn" in changes:
             every = int(changes.get("monitoring_interval", instance.monitoring_interval))
-            changes["monitoring_role_arn"] = changes.get("monitoring_role_arn", instance.monitoring_role_arn) if every else None
-            check_monitoring(self.account_id, every, changes["monitoring_role_arn"])
+            role_arn = changes.get("monitoring_role_arn", instance.monitoring_role_arn)
+            check_monitoring(self.account_id, self.region_name, every, role_arn)
+            changes["monitoring_role_arn"] = role_arn if every else None
         if "engine_version" in changes:
             changes["engine_version"] = upgrade_target(instance, changes)
         group = changes.get("db_parameter_group_name")
