@@ -17,6 +17,8 @@ LOCAL_CREDENTIALS := AWS_ACCESS_KEY_ID=AKIALOCALAWS00000000 AWS_SECRET_ACCESS_KE
 endif
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# uv trusts what this machine trusts, as pip does: a company's proxy may sign for the package index.
+export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cost deploy status logs users verify scale password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \

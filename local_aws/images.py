@@ -183,6 +183,8 @@ def pip_script(uv_path: str, folder: Path, environment: dict[str, str]) -> str:
     user_config = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv" / "uv.toml"
     if user_config.is_file():
         settings.setdefault("UV_CONFIG_FILE", str(user_config))
+    # As pip does it: what this machine trusts.
+    settings.setdefault("UV_SYSTEM_CERTS", "true")
     settings["UV_CACHE_DIR"] = str(package_cache(environment))
     settings |= {"VIRTUAL_ENV": str(folder), "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(settings.items()))

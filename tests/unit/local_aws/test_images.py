@@ -89,6 +89,11 @@ def test_the_index_settings_stay_in_pip(tmp_path):
     assert "UV_DEFAULT_INDEX=https://i" in script
 
 
+@pytest.mark.parametrize(("environment", "expected"), [({}, "true"), ({"UV_SYSTEM_CERTS": "false"}, "false")])
+def test_pip_trusts_what_the_machine_trusts_unless_told_otherwise(tmp_path, environment, expected):
+    assert f"export UV_SYSTEM_CERTS={expected}\n" in images.pip_script("uv", tmp_path, environment)
+
+
 def test_the_remover_deletes_in_the_background(tmp_path):
     folder = tmp_path / "image"
     (folder / "lib").mkdir(parents=True)
