@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+import ssl
 import subprocess
 import sys
 import typing as t
@@ -34,7 +35,9 @@ def local_aws_factory(
     tmp_path_factory: pytest.TempPathFactory, authority: Authority
 ) -> t.Callable[[], t.ContextManager[LocalAws]]:
     trusted = authority.folder / "trusted.pem"
-    trusted.write_bytes(Path(certifi.where()).read_bytes() + authority.path.read_bytes())
+    # Besides whom this machine trusts: tasks install packages, maybe through a company's proxy.
+    usual = ssl.get_default_verify_paths().cafile or certifi.where()
+    trusted.write_bytes(Path(usual).read_bytes() + authority.path.read_bytes())
     return lambda: local_aws(tmp_path_factory.mktemp("local_aws") / "state", SSL_CERT_FILE=str(trusted))
 
 
