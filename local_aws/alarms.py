@@ -17,12 +17,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from . import alarm_messages
+from . import alarm_messages, topic_policies
 from .alarm_requests import is_topic
 from .alarm_rules import ALARM, INSUFFICIENT_DATA, MISSING, OK, Datapoint, Rule, considered, decide, explain
 from .metrics import MINUTE, Series, datapoints, series_of
 
 log = logging.getLogger(__name__)
+SERVICE = "cloudwatch.amazonaws.com"
 Action = Callable[[Any, str], None]
 
 
@@ -160,7 +161,7 @@ def tell(backend: Any, alarm: Any, topic_arn: str, before: str) -> None:
     topic = topics.topics.get(topic_arn)
     if topic is None:
         log.error("alarm %s: there is no topic %s", alarm.name, topic_arn)
-    elif not alarm_messages.may_publish(topic.policy, alarm.alarm_arn, backend.account_id):
+    elif not topic_policies.may_publish(topic.policy, SERVICE, alarm.alarm_arn, backend.account_id):
         log.error("alarm %s: the policy of %s does not let CloudWatch publish", alarm.name, topic_arn)
     else:
         text = alarm_messages.message(alarm, backend.account_id, before)

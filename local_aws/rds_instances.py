@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from moto.ec2.models import ec2_backends
+from moto.rds.models import rds_backends
 
-from . import rds_parameters
+from . import rds_events, rds_parameters
 from .database import PostgresServer
 from .ec2_addresses import free_private_address
 from .runtime import Runtime
@@ -72,6 +73,12 @@ class Instances:
         except Exception:
             log.exception("database %s failed", instance.db_instance_identifier)
             instance.status = "failed"
+            self._tell(instance, "failed")
+
+    @staticmethod
+    def _tell(instance: Any, *events: str) -> None:
+        for event in events:
+            rds_events.tell(rds_backends[instance.account_id][instance.region], instance, event)
 
     def _wait(self, seconds: float, started: float) -> None:
         """Until `seconds` since `started` are over, or the local AWS goes down."""
@@ -128,6 +135,7 @@ class Instances:
             instance.status = "backing-up"
         self._wait(seconds, started)
         instance.status = "available"
+        self._tell(instance, "created")
 
     @staticmethod
     def _settings(instance: Any) -> tuple[dict[str, str], bool]:
@@ -156,19 +164,24 @@ class Instances:
         if changes:
             self._wait(self._runtime.latency.duration("rds_modify"), started)
         instance.status = "available"
+        happened = {"password": password, "modified": "db_instance_class" in changes, "upgraded": "engine_version" in changes}
+        self._tell(instance, *(event for event, did in happened.items() if did))
 
     def reboot(self, instance: Any) -> None:
         self._servers[instance.arn].stop()
         self._start(instance)
         instance.status = "available"
+        self._tell(instance, "restarted")
 
     def stop(self, instance: Any) -> None:
         self._servers[instance.arn].stop()
         instance.status = "stopped"
+        self._tell(instance, "stopped")
 
     def start(self, instance: Any) -> None:
         self._start(instance)
         instance.status = "available"
+        self._tell(instance, "started")
 
     def delete(self, instance: Any, backend: Any, snapshot: Any | None) -> None:
         started = time.monotonic()
@@ -182,6 +195,7 @@ class Instances:
         if snapshot is not None:
             snapshot.status = "available"
         self._detach(instance)
+        self._tell(instance, "deleted")
         backend.databases.pop(instance.db_instance_identifier, None)
         self._servers.pop(instance.arn, None)
         self._instances.pop(instance.arn, None)

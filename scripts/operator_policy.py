@@ -38,6 +38,7 @@ ALSO = {
     "elasticloadbalancing:CreateLoadBalancer": ["elasticloadbalancing:AddTags"],
     # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/security_iam_service-with-iam.html
     "rds:CreateDBInstance": ["rds:AddTagsToResource"],
+    "rds:CreateEventSubscription": ["rds:AddTagsToResource"],
     # The final snapshot: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html
     "rds:DeleteDBInstance": ["rds:AddTagsToResource", "rds:CreateDBSnapshot"],
     # Versions of objects: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
@@ -120,6 +121,7 @@ RESOURCES: dict[str, tuple[str, ...]] = {
         f"log-group:{name}{rest}" for name in LOG_GROUPS for rest in ("", ":*") if not (rest and name.endswith("*"))
     ),
     "rds:db": ("db:DEPLOYMENT-db",),
+    "rds:es": ("es:DEPLOYMENT-database",),
     "rds:og": ("og:default*",),
     "rds:pg": ("pg:DEPLOYMENT-db",),
     "rds:snapshot": ("snapshot:DEPLOYMENT-db-final-*",),

@@ -16,6 +16,7 @@ from moto.ec2 import models
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError, FlowLogAlreadyExists
 from moto.ec2.models.flow_logs import FlowLogsBackend
 from moto.ec2.models.nat_gateways import NatGatewayBackend
+from moto.ec2.models.network_acls import NetworkAcl
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE
 
 from ..ec2_addresses import free_private_address
@@ -36,6 +37,14 @@ def apply(runtime: Runtime) -> None:
     _patch_deletions()
     _patch_creations()
     _patch_flow_logs()
+    _patch_network_acls()
+
+
+def _patch_network_acls() -> None:
+    def filter_value(self: Any, filter_name: str) -> Any:
+        return self.id if filter_name == "network-acl-id" else plain(self, filter_name)
+
+    plain = replace(NetworkAcl, "get_filter_value", filter_value)
 
 
 def _patch_flow_logs() -> None:
@@ -186,25 +195,15 @@ def _patch_deletions() -> None:
 
 
 def _patch_creations() -> None:
-    plain_route, plain_endpoint = BACKEND.create_route, BACKEND.create_vpc_endpoint
-    route_signature, endpoint_signature = inspect.signature(plain_route), inspect.signature(plain_endpoint)
+    plain_route = BACKEND.create_route
+    signature = inspect.signature(plain_route)
+    if "nat_gateway_id" not in signature.parameters:
+        raise TypeError("moto's EC2Backend takes no nat_gateway_id now: the patch must be looked at")
 
     def create_route(self: Any, *arguments: Any, **more: Any) -> Any:
-        gateway = route_signature.bind(self, *arguments, **more).arguments.get("nat_gateway_id")
+        gateway = signature.bind(self, *arguments, **more).arguments.get("nat_gateway_id")
         if gateway and (gateway not in self.nat_gateways or self.nat_gateways[gateway].state == "deleted"):
             raise EC2ClientError("InvalidNatGatewayID.NotFound", f"The natGateway ID '{gateway}' does not exist")
         return plain_route(self, *arguments, **more)
 
-    def create_endpoint(self: Any, *arguments: Any, **more: Any) -> Any:
-        bound = endpoint_signature.bind(self, *arguments, **more)
-        # CreateVpcEndpoint, VpcEndpointType: the default is Gateway, which has no private DNS.
-        bound.arguments["endpoint_type"] = bound.arguments.get("endpoint_type") or "Gateway"
-        if bound.arguments["endpoint_type"] == "Gateway":
-            bound.arguments["private_dns_enabled"] = False
-        return plain_endpoint(*bound.args, **bound.kwargs)
-
-    for signature, name in ((route_signature, "nat_gateway_id"), (endpoint_signature, "endpoint_type")):
-        if name not in signature.parameters:
-            raise TypeError(f"moto's EC2Backend takes no {name} now: the patch must be looked at")
     replace(BACKEND, "create_route", create_route)
-    replace(BACKEND, "create_vpc_endpoint", create_endpoint)

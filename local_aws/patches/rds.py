@@ -23,7 +23,7 @@ from moto.rds.exceptions import (
     InvalidParameterValue,
 )
 
-from .. import rds_groups, rds_offers
+from .. import rds_events, rds_groups, rds_offers
 from ..rds_instances import Instances
 from ..rds_logs import LogExports
 from ..rds_os_metrics import EnhancedMonitoring
@@ -228,7 +228,12 @@ def _patch_instances(instances: Instances) -> None:
         shutil.rmtree(instances.snapshots / db_snapshot_identifier, ignore_errors=True)
         return plain_delete_snapshot(self, db_snapshot_identifier)
 
+    def subscribe(self: Any, kwargs: dict[str, Any]) -> Any:
+        rds_events.check(self, kwargs)
+        return plain_subscribe(self, {"enabled": True, **kwargs})
+
     plain_create_snapshot = BACKEND.create_db_snapshot
+    plain_subscribe = replace(BACKEND, "create_event_subscription", subscribe, ("self", "kwargs"))
     replace(BACKEND, "create_db_instance", create, ("self", "db_kwargs"))
     replace(BACKEND, "modify_db_instance", modify, ("self", "db_instance_identifier", "db_kwargs"))
     replace(BACKEND, "reboot_db_instance", reboot)

@@ -20,6 +20,11 @@ PRIVATE = tuple(
 )
 KINDS = ("public_subnet_cidrs", "private_subnet_cidrs")
 NAT_MODES = ("single", "per_zone", "none")
+# What a task on Fargate calls before and while it runs; S3, the fifth, has a gateway endpoint
+# (https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html).
+NEEDED_ENDPOINTS = ("ecr.api", "ecr.dkr", "logs", "secretsmanager")
+ECR_IMAGE = re.compile(r"[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/.+")
+ENDPOINT_SERVICE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 
 
 def parse_cidr(text: str) -> ipaddress.IPv4Network:
@@ -46,6 +51,7 @@ def check_network(desired: dict[str, Any], found: Findings) -> None:
     else:
         _check_created(desired, found)
     _check_clients(desired, found)
+    _check_way_out(desired, found)
     _check_ports(desired, found)
 
 
@@ -183,12 +189,51 @@ def _check_clients(desired: dict[str, Any], found: Findings) -> None:
             "public addresses do not reach an internal load balancer",
             "name the ranges of your private networks, or make it internet-facing",
         )
-    if desired.get("nat_mode") == "none" and not desired.get("vpc_id"):
-        found.warn(
-            "nat_mode",
-            "none",
-            "tasks cannot reach image registries, package indexes or AWS APIs by the internet",
-            "add VPC endpoints and a prebuilt image in ECR, or use single",
+
+
+def _check_way_out(desired: dict[str, Any], found: Findings) -> None:
+    """How tasks reach AWS, images and packages."""
+    services = desired.get("interface_endpoints") or []
+    for service in services:
+        if not ENDPOINT_SERVICE.fullmatch(service):
+            found.refuse(
+                "interface_endpoints",
+                service,
+                "is not the end of an endpoint's name",
+                'write "logs" for com.amazonaws.<region>.logs',
+            )
+    if desired.get("vpc_id"):
+        if services:
+            found.refuse(
+                "interface_endpoints",
+                services,
+                "endpoints are made in a VPC of the deployment's own only",
+                "make them in your VPC yourself and name none here",
+            )
+        return
+    if desired.get("nat_mode") != "none":
+        return
+    if missing := [service for service in NEEDED_ENDPOINTS if service not in services]:
+        found.refuse(
+            "interface_endpoints",
+            services,
+            f"without a NAT gateway tasks would not start: they do not reach {', '.join(missing)}",
+            f"add what is missing, or set {found.name('nat_mode')} to single",
+        )
+    image = desired.get("image")
+    if image and not ECR_IMAGE.fullmatch(image):
+        found.refuse(
+            "image",
+            image,
+            "without a NAT gateway tasks cannot pull it",
+            f"name an image in your ECR, or set {found.name('nat_mode')} to single",
+        )
+    if desired.get("install"):
+        found.refuse(
+            "install",
+            True,
+            "without a NAT gateway tasks reach no package index",
+            f"set it to false and use an image that has MLflow inside, or set {found.name('nat_mode')} to single",
         )
 
 

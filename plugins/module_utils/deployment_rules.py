@@ -47,8 +47,9 @@ STRINGS = (
     "admin_username",
     "nat_mode",
     "load_balancer_scheme",
+    "image",
 )
-FLAGS = ("https",)
+FLAGS = ("https", "install")
 LISTS = (
     "supported_versions",
     "availability_zones",
@@ -57,6 +58,7 @@ LISTS = (
     "public_subnet_ids",
     "private_subnet_ids",
     "client_cidrs",
+    "interface_endpoints",
 )
 OPTIONS = INTEGERS + STRINGS + LISTS + FLAGS
 VERSIONS = ("mlflow_version", "db_engine_version")

@@ -11,9 +11,11 @@ from typing import Any
 OWNER_TAG = "mlflow-deployment"
 MANAGER_TAG = "managed-by"
 MANAGER = "mlops.mlflow_aws"
-GROUPS = ("alb", "ecs", "rds")
+GROUPS = ("alb", "ecs", "rds", "endpoints")
 GONE = ("deleted", "deleting", "failed")
 ALIVE = ("pending", "available")
+# Refuses what no other rule allows, and cannot be removed (NetworkAclEntry, RuleNumber).
+LAST_ACL_RULE = 32767
 
 
 def tags_of(resource: dict[str, Any]) -> dict[str, str]:
@@ -72,7 +74,7 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
     """The resources of the deployment ``name``, by what roles need of them.
 
     ``found`` holds EC2's answers as vpcs, subnets, internet_gateways, nat_gateways, addresses, route_tables,
-    endpoints, flow_logs, groups, prefix_lists. ``given`` holds vpc_id, public_subnet_ids and private_subnet_ids of an existing
+    endpoints, flow_logs, groups, network_acls, prefix_lists. ``given`` holds vpc_id, public_subnet_ids and private_subnet_ids of an existing
     VPC, which is never ours.
     """
     ours = {kind: [item for item in items if is_ours(item, name)] for kind, items in found.items()}
@@ -89,6 +91,7 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
         for subnet in sorted(ours["subnets"], key=name_of)
     ]
     gateways = nat_gateways(ours["nat_gateways"])
+    endpoints = [one for one in ours["endpoints"] if one["State"].lower() not in GONE]
     users = {gateway["allocation_id"]: gateway["nat_gateway_id"] for gateway in gateways if gateway["state"] in ALIVE}
     return {
         "vpc_id": vpc_id if vpc else None,
@@ -110,10 +113,13 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
         "s3_endpoint": next(
             (
                 {"endpoint_id": endpoint["VpcEndpointId"], "route_table_ids": sorted(endpoint.get("RouteTableIds", []))}
-                for endpoint in ours["endpoints"]
-                if endpoint["State"].lower() not in GONE
+                for endpoint in endpoints
+                if endpoint["VpcEndpointType"] == "Gateway"
             ),
             None,
+        ),
+        "interface_endpoint_ids": sorted(
+            endpoint["VpcEndpointId"] for endpoint in endpoints if endpoint["VpcEndpointType"] == "Interface"
         ),
         "flow_log_ids": sorted(log["FlowLogId"] for log in ours["flow_logs"]),
         "s3_prefix_list_id": next((prefixes["PrefixListId"] for prefixes in found["prefix_lists"]), None),
@@ -126,7 +132,14 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
         "default_security_group_id": next(
             (group["GroupId"] for group in here if group["GroupName"] == "default"), None
         ),
+        "default_network_acl": next((_network_acl(acl) for acl in found["network_acls"] if acl["VpcId"] == vpc_id), None),
     }
+
+
+def _network_acl(acl: dict[str, Any]) -> dict[str, Any]:
+    """Its id, and whether it refuses anything that it did not when AWS made it."""
+    ingress = [entry for entry in acl["Entries"] if not entry["Egress"] and entry["RuleNumber"] < LAST_ACL_RULE]
+    return {"network_acl_id": acl["NetworkAclId"], "denies": any(entry["RuleAction"] == "deny" for entry in ingress)}
 
 
 def _zones(subnets: list[dict[str, Any]], given: dict[str, Any]) -> list[str]:
@@ -151,9 +164,35 @@ def outputs(live: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         "internet_gateway_id": live["internet_gateway_id"],
         "nat_gateway_ids": [nat["nat_gateway_id"] for nat in live["nat_gateways"] if nat["state"] not in GONE],
         "s3_endpoint_id": live["s3_endpoint"]["endpoint_id"] if live["s3_endpoint"] else None,
+        "interface_endpoint_ids": live["interface_endpoint_ids"],
         "flow_log_id": next(iter(live["flow_log_ids"]), None),
         **{f"{kind}_security_group_id": groups.get(kind) for kind in GROUPS},
     }
+
+
+def interface_endpoints(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Interface endpoints as ``endpoint_id, service, state, reason``, without those that are deleted."""
+    return [
+        {
+            "endpoint_id": endpoint["VpcEndpointId"],
+            "service": endpoint["ServiceName"],
+            "state": endpoint["State"].lower(),
+            "reason": (endpoint.get("LastError") or {}).get("Message", ""),
+        }
+        for endpoint in found
+        if endpoint["VpcEndpointType"] == "Interface" and endpoint["State"].lower() != "deleted"
+    ]
+
+
+def endpoint_fault(endpoints: list[dict[str, Any]]) -> str | None:
+    """Why an interface endpoint will never be available; None while all may become so."""
+    for endpoint in endpoints:
+        if endpoint["state"] not in (*ALIVE, *GONE[:2]):
+            return (
+                f"interface endpoint {endpoint['endpoint_id']} for {endpoint['service']} is {endpoint['state']}: "
+                f"{endpoint['reason'] or 'AWS gives no reason'}; mend the cause and run again, a new one is made then"
+            )
+    return None
 
 
 def nat_fault(gateways: list[dict[str, Any]]) -> str | None:

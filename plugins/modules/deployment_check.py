@@ -97,6 +97,15 @@ options:
   nat_mode:
     description: V(single), V(per_zone) or V(none).
     type: raw
+  interface_endpoints:
+    description: AWS services that tasks reach by interface endpoints, such as V(logs).
+    type: raw
+  image:
+    description: Container image of the tasks.
+    type: raw
+  install:
+    description: Whether tasks install MLflow when they start.
+    type: raw
   load_balancer_scheme:
     description: V(internet-facing) or V(internal).
     type: raw
@@ -221,6 +230,9 @@ def main() -> None:
             "db_username": {"type": "raw"},
             "admin_username": {"type": "raw"},
             "nat_mode": {"type": "raw"},
+            "interface_endpoints": {"type": "raw"},
+            "image": {"type": "raw"},
+            "install": {"type": "raw"},
             "load_balancer_scheme": {"type": "raw"},
             "https": {"type": "raw"},
             "supported_versions": {"type": "raw"},

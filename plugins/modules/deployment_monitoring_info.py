@@ -9,11 +9,11 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: deployment_monitoring_info
 version_added: "0.1.0"
-short_description: Look at the alarms, the topic and the dashboard of a deployment
+short_description: Look at the alarms, the topic, the event subscription and the dashboard of a deployment
 description:
-  - Finds what M(mlops.mlflow_aws.cloudwatch_alarms), M(mlops.mlflow_aws.sns_alarm_topic) and
-    M(mlops.mlflow_aws.cloudwatch_dashboard) keep. Never fails because something is missing.
-  - Wraps C(DescribeAlarms), C(GetTopicAttributes) and C(GetDashboard).
+  - Finds what M(mlops.mlflow_aws.cloudwatch_alarms), M(mlops.mlflow_aws.sns_alarm_topic),
+    M(mlops.mlflow_aws.rds_event_subscription) and M(mlops.mlflow_aws.cloudwatch_dashboard) keep. Never fails because something is missing.
+  - Wraps C(DescribeAlarms), C(GetTopicAttributes), C(DescribeEventSubscriptions) and C(GetDashboard).
 options:
   prefix:
     description: What the names of the alarms begin with.
@@ -21,6 +21,10 @@ options:
     required: true
   topic:
     description: Name of the topic.
+    type: str
+    required: true
+  event_subscription:
+    description: Name of the subscription to events of the database.
     type: str
     required: true
   dashboard:
@@ -41,6 +45,7 @@ EXAMPLES = r"""
   mlops.mlflow_aws.deployment_monitoring_info:
     prefix: web/
     topic: web-alarms
+    event_subscription: web-database
     dashboard: web
   register: watching
 """
@@ -54,6 +59,7 @@ monitoring:
     topic_arn: arn:aws:sns:eu-west-2:123456789012:web-alarms
     alarm_names: [web/cpu]
     firing: []
+    event_subscription_name: web-database
     dashboard_name: web
 """
 
@@ -81,11 +87,22 @@ def dashboard_name(cloudwatch, name: str):
     return name
 
 
+def event_subscription_name(module: AnsibleAWSModule, retry):
+    name = module.params["event_subscription"]
+    rds = module.client("rds", retry_decorator=retry)
+    try:
+        rds.describe_event_subscriptions(SubscriptionName=name, aws_retry=True)
+    except is_boto3_error_code(["SubscriptionNotFound", "SubscriptionNotFoundFault"]):
+        return None
+    return name
+
+
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
             "prefix": {"type": "str", "required": True},
             "topic": {"type": "str", "required": True},
+            "event_subscription": {"type": "str", "required": True},
             "dashboard": {"type": "str", "required": True},
         },
         supports_check_mode=True,
@@ -101,6 +118,7 @@ def main() -> None:
                 "topic_arn": topic_arn(module, retry),
                 "alarm_names": sorted(states),
                 "firing": sorted(name for name, state in states.items() if state == "ALARM"),
+                "event_subscription_name": event_subscription_name(module, retry),
                 "dashboard_name": dashboard_name(cloudwatch, module.params["dashboard"]),
             },
         )

@@ -39,9 +39,9 @@ options:
     type: list
     elements: str
     default: []
-  wait_for_nat:
+  wait_for:
     description:
-      - V(available) waits until no NAT gateway of the deployment is pending, and fails if one failed.
+      - V(available) waits until no NAT gateway or interface endpoint of the deployment is pending, and fails if one failed.
       - V(deleted) waits until there is none.
       - V(none) does not wait. Nothing waits in check mode.
     type: str
@@ -135,6 +135,7 @@ class Reader:
             "endpoints": self._all("describe_vpc_endpoints", "VpcEndpoints", Filters=by_tag),
             "flow_logs": self._all("describe_flow_logs", "FlowLogs", Filter=by_tag),
             "groups": self._groups(vpcs),
+            "network_acls": self._network_acls(vpcs),
             "prefix_lists": self._all(
                 "describe_managed_prefix_lists",
                 "PrefixLists",
@@ -142,10 +143,13 @@ class Reader:
             ),
         }
 
-    def nat_gateways(self) -> list[dict[str, Any]]:
+    def slow(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What takes its time: NAT gateways and interface endpoints."""
         by_tag = [{"Name": f"tag:{inventory.OWNER_TAG}", "Values": [self.name]}]
-        found = self._all("describe_nat_gateways", "NatGateways", Filter=by_tag)
-        return inventory.nat_gateways([gateway for gateway in found if inventory.is_ours(gateway, self.name)])
+        gateways = self._all("describe_nat_gateways", "NatGateways", Filter=by_tag)
+        endpoints = self._all("describe_vpc_endpoints", "VpcEndpoints", Filters=by_tag)
+        ours = ([one for one in found if inventory.is_ours(one, self.name)] for found in (gateways, endpoints))
+        return inventory.nat_gateways(next(ours)), inventory.interface_endpoints(next(ours))
 
     def explain(self, error: Exception) -> str:
         """One line about an error that the latest question raised."""
@@ -155,6 +159,14 @@ class Reader:
         if not self.given["vpc_id"]:
             return self._all("describe_subnets", "Subnets", Filters=by_tag)
         return self._all("describe_subnets", "Subnets", Filters=[{"Name": "vpc-id", "Values": [self.given["vpc_id"]]}])
+
+    def _network_acls(self, vpcs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The default ones of the deployment's own VPC; that of an existing VPC is not ours to know."""
+        ids = [vpc["VpcId"] for vpc in vpcs if inventory.is_ours(vpc, self.name) and not self.given["vpc_id"]]
+        if not ids:
+            return []
+        filters = [{"Name": "vpc-id", "Values": ids}, {"Name": "default", "Values": ["true"]}]
+        return self._all("describe_network_acls", "NetworkAcls", Filters=filters)
 
     def _groups(self, vpcs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ids = [
@@ -176,22 +188,27 @@ class Reader:
         return getattr(self.client, operation)(aws_retry=True, **arguments)[key]
 
 
-def wait_for_nat(reader: Reader, state: str, timeout: int) -> str | None:
-    """Waits until the NAT gateways are ``available`` or ``deleted``; the reason if that does not come about."""
+def wait_for(reader: Reader, state: str, timeout: int) -> str | None:
+    """Waits until the slow ones are ``available`` or ``deleted``; the reason if that does not come about."""
     deadline = time.monotonic() + timeout
     while True:
-        gateways = reader.nat_gateways()
+        gateways, endpoints = reader.slow()
         if state == "available":
-            pending = [gateway for gateway in gateways if gateway["state"] == "pending"]
-            if fault := inventory.nat_fault(gateways):
+            underway = [one for one in gateways + endpoints if one["state"] == "pending"]
+            if fault := inventory.nat_fault(gateways) or inventory.endpoint_fault(endpoints):
                 return fault
         else:
-            pending = [gateway for gateway in gateways if gateway["state"] != "failed"]
-        if not pending:
+            underway = [one for one in gateways if one["state"] != "failed"] + endpoints
+        if not underway:
             return None
         if time.monotonic() >= deadline:
-            states = ", ".join(f"{gateway['nat_gateway_id']} is {gateway['state']}" for gateway in pending)
-            return f"waited {timeout} s for NAT gateways to be {state}, but {states}; run again, or raise wait_timeout"
+            states = ", ".join(
+                f"NAT gateway {one['nat_gateway_id']} is {one['state']}"
+                if "nat_gateway_id" in one
+                else f"interface endpoint {one['endpoint_id']} is {one['state']}"
+                for one in underway
+            )
+            return f"waited {timeout} s for all to be {state}, but {states}; run again, or raise wait_timeout"
         time.sleep(POLL_SECONDS)
 
 
@@ -202,7 +219,7 @@ def main() -> None:
             "vpc_id": {"type": "str", "default": ""},
             "public_subnet_ids": {"type": "list", "elements": "str", "default": []},
             "private_subnet_ids": {"type": "list", "elements": "str", "default": []},
-            "wait_for_nat": {"type": "str", "choices": ["none", "available", "deleted"], "default": "none"},
+            "wait_for": {"type": "str", "choices": ["none", "available", "deleted"], "default": "none"},
             "wait_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -213,8 +230,8 @@ def main() -> None:
     reader = Reader(client, params["name"], given, module.region)
     fault = None
     try:
-        if params["wait_for_nat"] != "none" and not module.check_mode:
-            fault = wait_for_nat(reader, params["wait_for_nat"], params["wait_timeout"])
+        if params["wait_for"] != "none" and not module.check_mode:
+            fault = wait_for(reader, params["wait_for"], params["wait_timeout"])
         found = reader.read()
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         module.fail_json(msg=reader.explain(error))

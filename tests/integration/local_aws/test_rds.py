@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 import typing as t
 
@@ -165,6 +166,37 @@ def test_a_new_password_is_the_only_one_that_works(aws, rds, address):
     assert ask(address, "SELECT 1", password=new) == 1
     rds.modify_db_instance(DBInstanceIdentifier="main-db", MasterUserPassword=PASSWORD)
     settled(aws, "main-db", during=("modifying",))
+
+
+def test_subscribers_hear_what_happens_and_nothing_else(aws, rds, address):
+    sns, sqs = aws.client("sns"), aws.client("sqs")
+    topic, queue = sns.create_topic(Name="events")["TopicArn"], sqs.create_queue(QueueName="events")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    asked = {"SnsTopicArn": topic, "SourceType": "db-instance", "SourceIds": ["main-db"], "EventCategories": ["availability"]}
+    for service in ("cloudwatch.amazonaws.com", "events.rds.amazonaws.com"):
+        statement = {
+            "Effect": "Allow", "Principal": {"Service": service}, "Action": "sns:Publish", "Resource": topic,
+            "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
+        }  # fmt: skip
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+        if service.startswith("cloudwatch"):
+            refused("SNSNoAuthorization", rds.create_event_subscription, SubscriptionName="watch", **asked)
+    for wrong, code in (
+        ({"SnsTopicArn": f"{topic}-not"}, "SNSTopicArnNotFound"),
+        ({"SourceIds": ["other-db"]}, "SourceNotFound"),
+        ({"EventCategories": ["weather"]}, "SubscriptionCategoryNotFound"),
+        ({"SourceType": "db-proxy"}, "InvalidParameterValue"),
+    ):
+        refused(code, rds.create_event_subscription, SubscriptionName="watch", **{**asked, **wrong})
+    rds.create_event_subscription(SubscriptionName="watch", **asked)
+    rds.reboot_db_instance(DBInstanceIdentifier="main-db")
+    settled(aws, "main-db", during=("rebooting",))
+    heard = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5)["Messages"]
+    message = json.loads(json.loads(heard[0]["Body"])["Message"])
+    assert (message["Source ID"], message["Event Message"]) == ("main-db", "DB instance restarted") and len(heard) == 1
+    rds.delete_event_subscription(SubscriptionName="watch")
 
 
 def test_the_end_keeps_a_snapshot_with_the_data(aws, rds):

@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 from moto.cloudwatch.models import MetricAggregatedDatum, MetricDatum, cloudwatch_backends
 
-from local_aws import alarm_messages, alarm_requests, dashboards, metrics
+from local_aws import alarm_messages, alarm_requests, dashboards, metrics, topic_policies
 
 ACCOUNT, REGION = "123456789012", "eu-west-2"
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms"
@@ -152,7 +152,7 @@ def policy(**statement) -> str:
     ],
 )
 def test_who_may_publish(allowed, document):
-    assert alarm_messages.may_publish(document, ALARM, ACCOUNT) is allowed
+    assert topic_policies.may_publish(document, "cloudwatch.amazonaws.com", ALARM, ACCOUNT) is allowed
 
 
 def test_regions_have_names():

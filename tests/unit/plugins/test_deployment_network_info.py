@@ -55,7 +55,7 @@ def find(run_module, **options):
 
 
 def test_an_empty_account(run_module, ec2):
-    result = find(run_module, wait_for_nat="deleted")
+    result = find(run_module, wait_for="deleted")
     assert result["region"] == "eu-west-2" and result["changed"] is False
     assert not any(result["outputs"].values()) and set(result["outputs"]) == {
         "vpc_id",
@@ -66,10 +66,12 @@ def test_an_empty_account(run_module, ec2):
         "internet_gateway_id",
         "nat_gateway_ids",
         "s3_endpoint_id",
+        "interface_endpoint_ids",
         "flow_log_id",
         "alb_security_group_id",
         "ecs_security_group_id",
         "rds_security_group_id",
+        "endpoints_security_group_id",
     }
 
 
@@ -106,13 +108,21 @@ def test_a_whole_network_and_nothing_of_the_neighbour(run_module, ec2):
     ]
     endpoint = ec2.create_vpc_endpoint(
         VpcId=vpc_id,
+        VpcEndpointType="Gateway",
         ServiceName="com.amazonaws.eu-west-2.s3",
         RouteTableIds=[table],
         TagSpecifications=tags("vpc-endpoint", "fraud-s3"),
     )["VpcEndpoint"]["VpcEndpointId"]
+    inside = ec2.create_vpc_endpoint(
+        VpcId=vpc_id,
+        VpcEndpointType="Interface",
+        ServiceName="com.amazonaws.eu-west-2.logs",
+        SubnetIds=[subnets["private", "a"]],
+        TagSpecifications=tags("vpc-endpoint", "fraud"),
+    )["VpcEndpoint"]["VpcEndpointId"]
     groups = {kind: make_group(ec2, vpc_id, kind) for kind in inventory.GROUPS}
 
-    result = find(run_module, wait_for_nat="available")
+    result = find(run_module, wait_for="available")
 
     assert result["outputs"] == {
         "vpc_id": vpc_id,
@@ -123,10 +133,12 @@ def test_a_whole_network_and_nothing_of_the_neighbour(run_module, ec2):
         "internet_gateway_id": gateway,
         "nat_gateway_ids": [nat],
         "s3_endpoint_id": endpoint,
+        "interface_endpoint_ids": [inside],
         "flow_log_id": None,
         "alb_security_group_id": groups["alb"],
         "ecs_security_group_id": groups["ecs"],
         "rds_security_group_id": groups["rds"],
+        "endpoints_security_group_id": groups["endpoints"],
     }
     live = result["live"]
     assert live["nat_of_zone"] == {"eu-west-2a": nat} and live["route_tables"] == {"fraud-public": table}
@@ -134,6 +146,7 @@ def test_a_whole_network_and_nothing_of_the_neighbour(run_module, ec2):
         {"allocation_id": address["AllocationId"], "public_ip": address["PublicIp"], "nat_gateway_id": nat}
     ]
     assert live["s3_endpoint"] == {"endpoint_id": endpoint, "route_table_ids": [table]}
+    assert live["default_network_acl"]["network_acl_id"].startswith("acl-") and not live["default_network_acl"]["denies"]
     assert live["s3_prefix_list_id"].startswith("pl-") and live["default_security_group_id"].startswith("sg-")
 
 
@@ -174,14 +187,27 @@ def gateway(state, number=1, subnet="subnet-1"):
     }
 
 
+def endpoint(state, reason=None):
+    return {
+        "VpcEndpointId": "vpce-1",
+        "VpcEndpointType": "Interface",
+        "ServiceName": "com.amazonaws.eu-west-2.logs",
+        "State": state,
+        "LastError": {"Message": reason} if reason else None,
+    }
+
+
 class Waiting:
-    """A reader whose NAT gateways take the next states at each look."""
+    """A reader whose NAT gateways and endpoints take the next states at each look."""
 
     def __init__(self, *looks):
         self.looks = list(looks)
 
-    def nat_gateways(self):
-        return inventory.nat_gateways(self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
+    def slow(self):
+        look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        gateways = [one for one in look if "NatGatewayId" in one]
+        endpoints = [one for one in look if "VpcEndpointId" in one]
+        return inventory.nat_gateways(gateways), inventory.interface_endpoints(endpoints)
 
 
 @pytest.fixture
@@ -193,18 +219,31 @@ def no_sleep(monkeypatch):
 
 @pytest.mark.usefixtures("no_sleep")
 def test_waiting_for_nat_gateways():
-    assert module.wait_for_nat(Waiting([gateway("pending")], [gateway("available")]), "available", 60) is None
-    assert module.wait_for_nat(Waiting([gateway("deleting")], [gateway("deleted")]), "deleted", 60) is None
-    assert module.wait_for_nat(Waiting([gateway("failed")]), "deleted", 60) is None
-    assert module.wait_for_nat(Waiting([gateway("deleting")]), "available", 60) is None
+    assert module.wait_for(Waiting([gateway("pending")], [gateway("available")]), "available", 60) is None
+    assert module.wait_for(Waiting([gateway("deleting")], [gateway("deleted")]), "deleted", 60) is None
+    assert module.wait_for(Waiting([gateway("failed")]), "deleted", 60) is None
+    assert module.wait_for(Waiting([gateway("deleting")]), "available", 60) is None
+    both = ([gateway("pending"), endpoint("pending")], [gateway("available"), endpoint("pending")], [endpoint("available")])
+    waiting = Waiting(*both)
+    assert module.wait_for(waiting, "available", 60) is None and len(waiting.looks) == 1
+    # The API writes states in capitals in places.
+    assert module.wait_for(Waiting([endpoint("Deleting")], [endpoint("Deleted")]), "deleted", 60) is None
+    assert module.wait_for(Waiting([endpoint("deleting")]), "available", 60) is None
 
 
 @pytest.mark.usefixtures("no_sleep")
 def test_waiting_ends_with_the_reason():
-    fault = module.wait_for_nat(Waiting([gateway("pending")], [gateway("failed")]), "available", 60)
+    fault = module.wait_for(Waiting([gateway("pending")], [gateway("failed")]), "available", 60)
     assert fault == "NAT gateway nat-1 failed: no address; mend the cause and run again, a new one is made then"
-    fault = module.wait_for_nat(Waiting([gateway("pending")]), "available", 30)
-    assert fault.startswith("waited 30 s for NAT gateways to be available, but nat-1 is pending; ")
+    fault = module.wait_for(Waiting([gateway("pending")]), "available", 30)
+    assert fault.startswith("waited 30 s for all to be available, but NAT gateway nat-1 is pending; ")
+    fault = module.wait_for(Waiting([endpoint("available")]), "deleted", 30)
+    assert fault.startswith("waited 30 s for all to be deleted, but interface endpoint vpce-1 is available; ")
+    fault = module.wait_for(Waiting([endpoint("failed", "no address left")]), "available", 30)
+    assert fault == (
+        "interface endpoint vpce-1 for com.amazonaws.eu-west-2.logs is failed: no address left; "
+        "mend the cause and run again, a new one is made then"
+    )
 
 
 def test_a_failed_gateway_with_a_successor_does_not_count():
@@ -214,9 +253,9 @@ def test_a_failed_gateway_with_a_successor_does_not_count():
 
 
 def test_a_wait_that_ends_badly_fails_the_module(run_module, ec2, monkeypatch):
-    monkeypatch.setattr(module, "wait_for_nat", lambda _reader, _state, _timeout: "it failed")
-    assert find(run_module, wait_for_nat="available")["msg"] == "it failed"
-    checked = run_module(module, {"name": "fraud", "region": "eu-west-2", "wait_for_nat": "available"}, check=True)
+    monkeypatch.setattr(module, "wait_for", lambda _reader, _state, _timeout: "it failed")
+    assert find(run_module, wait_for="available")["msg"] == "it failed"
+    checked = run_module(module, {"name": "fraud", "region": "eu-west-2", "wait_for": "available"}, check=True)
     assert not checked.get("failed")
 
 

@@ -42,6 +42,9 @@ REFERENCE = {
     "public_subnet_ids": [],
     "private_subnet_ids": [],
     "nat_mode": "single",
+    "interface_endpoints": [],
+    "image": "public.ecr.aws/docker/library/python:3.11-slim",
+    "install": True,
     "db_engine_version": "15.7",
     "db_instance_class": "db.t3.micro",
     "db_allocated_storage": 20,
@@ -63,6 +66,15 @@ EXISTING = {
 }
 
 
+# Tasks that never talk to the internet.
+CLOSED = {
+    "nat_mode": "none",
+    "interface_endpoints": ["ecr.api", "ecr.dkr", "logs", "secretsmanager"],
+    "image": "123456789012.dkr.ecr.eu-west-2.amazonaws.com/mlflow@sha256:" + "0" * 64,
+    "install": False,
+}
+
+
 def judge(**changes):
     found = Findings(prefix="preflight_")
     return found, check({**REFERENCE, **changes}, found)
@@ -79,6 +91,11 @@ def test_the_reference_deployment_is_accepted_with_warnings():
 
 def test_an_existing_network_is_accepted():
     assert judge(**EXISTING, vpc_cidr="nonsense is not looked at", nat_mode="none")[0].problems == []
+
+
+def test_a_closed_network_is_accepted():
+    found, _derived = judge(**CLOSED)
+    assert found.problems == [] and not any("nat_mode" in line for line in found.warnings)
 
 
 def test_nothing_given_is_nothing_refused():
@@ -202,6 +219,15 @@ BAD = [
     ({"container_port": 80}, "container_port", "1024 to 65535", "another port"),
     ({"database_port": 1024}, "database_port", "1150 to 65535", "another port"),
     ({"nat_mode": "many"}, "nat_mode", "reach the internet", "single, per_zone, none"),
+    ({"nat_mode": "none"}, "interface_endpoints", "ecr.api, ecr.dkr, logs, secretsmanager", "preflight_nat_mode to single"),
+    (
+        {"nat_mode": "none", "interface_endpoints": ["ecr.api", "ecr.dkr", "logs"]},
+        "interface_endpoints", "do not reach secretsmanager", "add what is missing",
+    ),
+    ({**CLOSED, "image": "public.ecr.aws/docker/library/python:3.11-slim"}, "image", "cannot pull", "in your ECR"),
+    ({**CLOSED, "install": True}, "install", "no package index", "MLflow inside"),
+    ({"interface_endpoints": ["com.amazonaws/logs"]}, "interface_endpoints", "not the end", '"logs"'),
+    ({**EXISTING, "interface_endpoints": ["logs"]}, "interface_endpoints", "own only", "yourself"),
     ({"public_subnet_ids": ["subnet-00000001"]}, "public_subnet_ids", "without their VPC", "preflight_vpc_id"),
     ({**EXISTING, "vpc_id": "mine"}, "vpc_id", "not the id of a VPC", "vpc-0123456789abcdef0"),
     (
@@ -245,7 +271,6 @@ def test_messages_use_the_names_that_the_reader_knows():
 WARNED = [
     ({"desired_count": 1}, "desired_count", "not highly available"),
     ({"client_cidrs": ["0.0.0.0/0"]}, "client_cidrs", "plain HTTP"),
-    ({"nat_mode": "none"}, "nat_mode", "cannot reach"),
     ({"db_instance_class": "db.x9.huge"}, "db_instance_class", "not known here"),
     ({"db_instance_class": "micro"}, "db_instance_class", "not known here"),
     ({"db_backup_retention_days": 0}, "db_backup_retention_days", "no backups"),

@@ -16,6 +16,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.modules import (
     cloudwatch_alarms,
     cloudwatch_dashboard,
     deployment_monitoring_info,
+    rds_event_subscription,
     sns_alarm_topic,
 )
 
@@ -243,11 +244,74 @@ def test_what_aws_remarks_on_a_dashboard_is_a_warning():
 
 @mock_aws
 def test_what_is_there_is_found(run_module):
-    asked = {"prefix": "web/", "topic": "web-alarms", "dashboard": "web", "region": "eu-west-2"}
-    nothing = {"topic_arn": None, "alarm_names": [], "firing": [], "dashboard_name": None}
+    asked = {"prefix": "web/", "topic": "web-alarms", "event_subscription": "web-db", "dashboard": "web", "region": "eu-west-2"}
+    nothing = {"topic_arn": None, "alarm_names": [], "firing": [], "event_subscription_name": None, "dashboard_name": None}
     assert run_module(deployment_monitoring_info, asked)["monitoring"] == nothing
     run_module(sns_alarm_topic, TOPIC)
     run_module(cloudwatch_alarms, {**ALARMS, "alarms": [ALARM]})
     run_module(cloudwatch_dashboard, DASHBOARD)
+    run_module(rds_event_subscription, EVENTS)
     found = run_module(deployment_monitoring_info, asked)["monitoring"]
-    assert found == {"topic_arn": ARN, "alarm_names": ["web/cpu"], "firing": [], "dashboard_name": "web"}
+    assert found == {
+        "topic_arn": ARN, "alarm_names": ["web/cpu"], "firing": [], "event_subscription_name": "web-db", "dashboard_name": "web",
+    }  # fmt: skip
+
+
+EVENTS = {
+    "name": "web-db",
+    "region": "eu-west-2",
+    "topic_arn": ARN,
+    "db_instance_ids": ["web"],
+    "event_categories": ["failure", "maintenance"],
+    "owner_tags": TOPIC["owner_tags"],
+    "tags": {**TOPIC["owner_tags"], "cost": 12},
+}
+
+
+@mock_aws
+def test_life_of_an_event_subscription(run_module):
+    rds = boto3.client("rds", region_name="eu-west-2")
+
+    def found():
+        return rds.describe_event_subscriptions()["EventSubscriptionsList"]
+
+    check = run_module(rds_event_subscription, EVENTS, check=True)
+    assert check["changed"] and found() == []
+    made = run_module(rds_event_subscription, EVENTS)
+    assert made["diff"] == check["diff"] and made["subscription_name"] == "web-db"
+    (one,) = found()
+    assert (one["SnsTopicArn"], one["SourceType"], one["SourceIdsList"]) == (ARN, "db-instance", ["web"])
+    assert one["EventCategoriesList"] == ["failure", "maintenance"]
+    for checking in (True, False):
+        assert not run_module(rds_event_subscription, EVENTS, check=checking)["changed"]
+    tagged = run_module(rds_event_subscription, {**EVENTS, "tags": TOPIC["owner_tags"]})
+    assert set(tagged["diff"]["after"]) == {"tags"}
+    fewer = run_module(rds_event_subscription, {**EVENTS, "event_categories": ["failure"]})
+    assert fewer["changed"] and [one["EventCategoriesList"] for one in found()] == [["failure"]]
+    foreign = run_module(rds_event_subscription, {**EVENTS, "owner_tags": {"team": "other"}})
+    assert foreign["msg"].startswith("Event subscription web-db: it exists but does not carry the tags team=other")
+    gone = {"name": "web-db", "region": "eu-west-2", "state": "absent", "owner_tags": TOPIC["owner_tags"]}
+    assert run_module(rds_event_subscription, gone, check=True)["changed"] and found()
+    assert run_module(rds_event_subscription, gone)["subscription_name"] is None
+    assert not run_module(rds_event_subscription, gone)["changed"] and found() == []
+
+
+def test_a_former_subscription_that_does_not_go(monkeypatch):
+    clock = iter(range(0, 10000, 50))
+    monkeypatch.setattr(rds_event_subscription.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(rds_event_subscription.time, "sleep", lambda _seconds: None)
+
+    class Rds:
+        def describe_event_subscriptions(self, **_more):
+            one = {"SnsTopicArn": "other", "SourceType": "db-instance", "Enabled": True, "EventSubscriptionArn": "arn"}
+            return {"EventSubscriptionsList": [one]}
+
+        def list_tags_for_resource(self, **_more):
+            return {"TagList": []}
+
+        def delete_event_subscription(self, **_more):
+            return {}
+
+    subscription = rds_event_subscription.Subscription(Rds(), "web-db")
+    with pytest.raises(ValueError, match="Event subscription web-db: the former one was not gone after 120 s; run again"):
+        subscription.plan(rds_event_subscription.wanted(EVENTS), {}).apply()

@@ -58,6 +58,13 @@ def deployed(local_aws: t.Any) -> dict:
     group = elb.create_target_group(Name="watched", Protocol="HTTP", Port=5000, VpcId=vpc, TargetType="ip")
     ecs.create_cluster(clusterName="watched")
     logs.create_log_group(logGroupName="/ecs/watched")
+    rds.create_db_instance(
+        DBInstanceIdentifier="watched-db", Engine="postgres", DBInstanceClass="db.t3.micro", AllocatedStorage=20,
+        MasterUsername="mlflow", MasterUserPassword="correct-horse-battery",
+    )  # fmt: skip
+    rds.get_waiter("db_instance_available").wait(DBInstanceIdentifier="watched-db", WaiterConfig={"Delay": 1})
+    # Its real figures would come between those that the test tells.
+    rds.stop_db_instance(DBInstanceIdentifier="watched-db")
     return {
         "monitoring_region": "eu-west-2",
         "monitoring_cluster_name": "watched",
@@ -124,15 +131,17 @@ def test_life_of_what_watches_a_deployment(run_role, local_aws, deployed, queue)
     hearing = [{"protocol": "sqs", "endpoint": arn}, {"protocol": "email", "endpoint": "ops@example.com"}]
     variables = {"monitoring_name": "watched", **deployed, "monitoring_subscriptions": hearing}
     check = run_role("monitoring", variables, ("check", "main"), check=True)
-    assert (check.rc, check.changed, check.writes) == (0, 3, []), check.stdout
+    assert (check.rc, check.changed, check.writes) == (0, 4, []), check.stdout
     created = run_role("monitoring", variables)
-    assert (created.rc, created.changed) == (0, 3), created.stdout
+    assert (created.rc, created.changed) == (0, 4), created.stdout
     assert "ops@example.com must still confirm" in created.stdout
     names = sorted(f"watched/{name}" for name in CONDITIONS)
     assert created.outputs == check.outputs == {
-        "topic_arn": TOPIC, "alarm_names": names, "firing": [], "dashboard_name": "watched",
+        "topic_arn": TOPIC, "alarm_names": names, "firing": [], "event_subscription_name": "watched-database",
+        "dashboard_name": "watched",
     }  # fmt: skip
 
+    check_events(local_aws)
     found = alarms(local_aws, "watched")
     assert set(found) == set(CONDITIONS)
     check_dashboard(local_aws, found)
@@ -158,23 +167,29 @@ def test_life_of_what_watches_a_deployment(run_role, local_aws, deployed, queue)
         **variables, "monitoring_desired_count": 0, "monitoring_tags": {"team": "a"}, "monitoring_latency_seconds": 3.5, "monitoring_minutes": 3,
         "monitoring_certificate_arn": "", "monitoring_log_group": "", "monitoring_db_max_connections": 0,
         "monitoring_dashboard": False, "monitoring_kms_key": key, "monitoring_subscriptions": hearing[1:],
-        "monitoring_publishers": ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"],
+        "monitoring_db_event_categories": [],
     }  # fmt: skip
     run = run_role("monitoring", changed)
-    assert (run.rc, run.changed) == (0, 3), run.stdout
-    assert {"cloudwatch:DeleteDashboards", "sns:Unsubscribe"} <= set(run.writes)
+    assert (run.rc, run.changed) == (0, 4), run.stdout
+    assert {"cloudwatch:DeleteDashboards", "sns:Unsubscribe", "rds:DeleteEventSubscription"} <= set(run.writes)
     check_changed(local_aws, run.outputs, key)
     assert run_role("monitoring", changed).writes == []
     back = run_role("monitoring", variables)
-    assert (back.rc, back.changed, back.outputs) == (0, 3, created.outputs), back.stdout
+    assert (back.rc, back.changed, back.outputs) == (0, 4, created.outputs), back.stdout
 
-    for removed in (3, 0):
+    for removed in (4, 0):
         gone = run_role("monitoring", {"monitoring_name": "watched"}, "absent")
         assert (gone.rc, gone.changed, bool(gone.writes)) == (0, removed, bool(removed)), gone.stdout
     assert set(alarms(local_aws, "watched")) == {"of-somebody-else"}
     local_aws.client("cloudwatch").delete_alarms(AlarmNames=["watched/of-somebody-else"])
-    nothing = {"topic_arn": None, "alarm_names": [], "firing": [], "dashboard_name": None}
+    nothing = {"topic_arn": None, "alarm_names": [], "firing": [], "event_subscription_name": None, "dashboard_name": None}
     assert run_role("monitoring", {"monitoring_name": "watched"}, "info").outputs == nothing
+
+
+def check_events(local_aws: t.Any) -> None:
+    (one,) = local_aws.client("rds").describe_event_subscriptions()["EventSubscriptionsList"]
+    assert (one["SnsTopicArn"], one["SourceIdsList"], one["Enabled"]) == (TOPIC, ["watched-db"], True)
+    assert one["EventCategoriesList"] == ["configuration change", "failure", "maintenance"]
 
 
 def check_changed(local_aws: t.Any, outputs: dict, key: str) -> None:
@@ -183,7 +198,8 @@ def check_changed(local_aws: t.Any, outputs: dict, key: str) -> None:
     assert (found["latency"]["Threshold"], found["latency"]["EvaluationPeriods"]) == (3.5, 3)
     assert found["target-5xx"]["DatapointsToAlarm"] == 2
     topic = local_aws.client("sns").get_topic_attributes(TopicArn=TOPIC)["Attributes"]
-    assert topic["KmsMasterKeyId"] == key and "events.rds.amazonaws.com" in topic["Policy"]
+    assert topic["KmsMasterKeyId"] == key and "events.rds.amazonaws.com" not in topic["Policy"]
+    assert outputs["event_subscription_name"] is None
     assert outputs["dashboard_name"] is None
 
 

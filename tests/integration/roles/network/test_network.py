@@ -19,6 +19,8 @@ VARIABLES = {
 OURS = {"mlflow-deployment": NAME, "managed-by": "mlops.mlflow_aws"}
 BY_TAG = [{"Name": "tag:mlflow-deployment", "Values": [NAME]}]
 BOTH = ("main", "wait")
+INTERFACE_ENDPOINTS = ["interface_endpoint_ids", "endpoints_security_group_id"]
+CLOSED = {"network_nat_mode": "none", "network_interface_endpoints": ["ecr.api", "ecr.dkr", "logs", "secretsmanager"]}
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_the_quartet_and_what_it_makes(run_role, ec2, logged):
 
     made = run_role("network", logged, BOTH)
     assert made.rc == 0 and made.changed > 0, made.stdout
-    assert all(made.outputs.values()) and made.outputs["availability_zones"] == ZONES
+    assert [key for key, value in made.outputs.items() if not value] == INTERFACE_ENDPOINTS and made.outputs["availability_zones"] == ZONES
     assert counts(ec2) == {**WHOLE, "flow_logs": 1}
     assert everything(ec2)["flow_logs"][0]["LogDestination"] == "arn:aws:s3:::net-test-logs/team"
     check_tags(everything(ec2))
@@ -206,6 +208,42 @@ def test_the_nat_mode_can_be_changed(run_role, ec2):
 
 
 @pytest.mark.usefixtures("clean")
+def test_a_network_without_the_internet(run_role, ec2):
+    variables = {**VARIABLES, **CLOSED, "network_deny_remote_access": True}
+    predicted = run_role("network", variables, BOTH, check=True)
+    assert predicted.rc == 0 and predicted.changed > 0 and predicted.writes == [], predicted.stdout
+    made = run_role("network", variables, BOTH)
+    assert made.rc == 0 and len(made.outputs["interface_endpoint_ids"]) == 4, made.stdout
+    assert counts(ec2) == {**WHOLE, "nat_gateways": 0, "addresses": 0, "endpoints": 5, "groups": 5}
+    for endpoint in ec2.describe_vpc_endpoints(VpcEndpointIds=made.outputs["interface_endpoint_ids"])["VpcEndpoints"]:
+        assert (endpoint["State"], endpoint["PrivateDnsEnabled"]) == ("available", True)
+        assert sorted(endpoint["SubnetIds"]) == sorted(made.outputs["private_subnet_ids"])
+        assert [group["GroupId"] for group in endpoint["Groups"]] == [made.outputs["endpoints_security_group_id"]]
+    (group,) = ec2.describe_security_groups(GroupIds=[made.outputs["endpoints_security_group_id"]])["SecurityGroups"]
+    assert rules(group["IpPermissions"]) == {("tcp", 443, 443, made.outputs["ecs_security_group_id"])}
+    assert group["IpPermissionsEgress"] == []
+    assert denied_ports(ec2, made.outputs["vpc_id"]) == [22, 3389]
+    for check in (True, False):
+        again = run_role("network", variables, BOTH, check=check)
+        assert (again.rc, again.changed, again.writes) == (0, 0, []), again.stdout
+        assert again.outputs == made.outputs
+
+    fewer = run_role("network", {**variables, "network_interface_endpoints": ["logs"]}, BOTH)
+    assert fewer.rc == 0 and set(fewer.outputs["interface_endpoint_ids"]) < set(made.outputs["interface_endpoint_ids"]), fewer.stdout
+    plain = run_role("network", VARIABLES, BOTH)
+    assert plain.rc == 0 and [plain.outputs[key] for key in INTERFACE_ENDPOINTS] == [[], None], plain.stdout
+    assert counts(ec2) == WHOLE and denied_ports(ec2, made.outputs["vpc_id"]) == []
+    again = run_role("network", VARIABLES, BOTH)
+    assert (again.rc, again.changed, again.writes) == (0, 0, []), again.stdout
+    assert run_role("network", variables).rc == 0
+
+
+def denied_ports(ec2, vpc_id):
+    (acl,) = ec2.describe_network_acls(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])["NetworkAcls"]
+    return [entry["PortRange"]["From"] for entry in acl["Entries"] if entry["RuleAction"] == "deny" and "PortRange" in entry]
+
+
+@pytest.mark.usefixtures("clean")
 def test_an_interrupted_run_is_completed_and_a_half_gone_network_removed(run_role, ec2):
     tags = [{"Key": key, "Value": value} for key, value in OURS.items()]
     nat_tag = [{"Key": "mlflow-nat", "Value": f"{NAME}/{ZONES[0]}"}]
@@ -214,7 +252,7 @@ def test_an_interrupted_run_is_completed_and_a_half_gone_network_removed(run_rol
     assert run_role("network", VARIABLES).rc == 0
     whole = run_role("network", VARIABLES, BOTH)
     missing = [name for name, value in whole.outputs.items() if not value]
-    assert (whole.rc, missing) == (0, ["flow_log_id"]), whole.stdout
+    assert (whole.rc, missing) == (0, [INTERFACE_ENDPOINTS[0], "flow_log_id", INTERFACE_ENDPOINTS[1]]), whole.stdout
     assert counts(ec2) == WHOLE
 
     found = everything(ec2)
