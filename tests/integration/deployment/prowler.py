@@ -47,10 +47,11 @@ class Control:
     checks: frozenset[str]
 
 
-def scan(environment: dict[str, str], region: str, folder: Path) -> list[Finding]:
-    """Let prowler look at the account that `environment` leads to."""
+def scan(environment: dict[str, str], region: str, folder: Path, checks: t.Iterable[str] = ()) -> list[Finding]:
+    """Let prowler look at the account that `environment` leads to, with all checks of the framework or with these."""
+    what = ["--checks", *sorted(checks)] if checks else ["--compliance", FRAMEWORK]
     command = [
-        str(ENVIRONMENT / "bin/prowler"), "aws", "--region", region, "--compliance", FRAMEWORK, "--no-banner",
+        str(ENVIRONMENT / "bin/prowler"), "aws", "--region", region, *what, "--no-banner",
         "--output-formats", "json-ocsf", "--output-directory", str(folder), "--output-filename", "found",
         "--ignore-exit-code-3", "--log-level", "CRITICAL",
     ]  # fmt: skip
@@ -78,6 +79,12 @@ def controls() -> list[Control]:
         if one["Checks"]
     ]
     return sorted(found, key=lambda one: [int(part) if part.isdigit() else part for part in re.split(r"\.", one.name)])
+
+
+def failing(findings: list[Finding]) -> set[str]:
+    """Names of the controls that a failed check belongs to."""
+    failed = {one.check for one in findings if not one.passed}
+    return {control.name for control in controls() if control.checks & failed}
 
 
 def table(findings: list[Finding], known: dict[str, t.Any]) -> str:

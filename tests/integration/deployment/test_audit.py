@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.integration.aws import ROOT
-from tests.integration.deployment import prowler
+from tests.integration.deployment import hardening, prowler
 from tests.integration.deployment.conftest import LIVE, Deployment
 
 pytestmark = pytest.mark.audit
@@ -27,16 +28,20 @@ VARIABLES = {
     "alb_https_port": 8443,
     "mlflow_waf": True,
     "log_archive_bucket": f"{NAME}-logs",
+    "network_interface_endpoints": ["ec2"],
+    "network_deny_remote_access": True,
+    "network_database_port": 5439,
+    "rds_port": 5439,
     "monitoring_subscriptions": [{"protocol": "email", "endpoint": "ops@example.com"}],
 }
 
 
 def key_for_alarms(deployment: Deployment) -> str:
-    """A key that rotates, and that CloudWatch may use: what a team has before it encrypts its alarms."""
+    """A key that rotates, and that CloudWatch and RDS may use: what a team has before it encrypts its alarms."""
     root = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "kms:*", "Resource": "*"}
     publisher = {
         "Effect": "Allow",
-        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Principal": {"Service": ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"]},
         "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
         "Resource": "*",
     }
@@ -51,6 +56,11 @@ def key_for_alarms(deployment: Deployment) -> str:
 def audited(local_aws_factory: t.Callable, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Deployment]:
     with local_aws_factory() as aws:
         folder = tmp_path_factory.mktemp("deployments")
+        # A database that was, of which there is a snapshot.
+        former = Deployment(aws, "local", NAME, folder, variables=dict(LIVE))
+        for playbook, *options in (("site",), ("destroy", "-e", f"confirm_destroy={NAME}", "-e", "rds_final_snapshot=true")):
+            done = former.play(playbook, *options)
+            assert done.returncode == 0, done.stdout[-6000:]
         deployment = Deployment(aws, "local", NAME, folder, variables=dict(VARIABLES))
         deployment.client("route53").create_hosted_zone(Name="example.com", CallerReference="audit")
         deployment.hosts_file = tmp_path_factory.mktemp("names") / "hosts"
@@ -92,3 +102,22 @@ def test_the_table_of_controls_is_true(findings: list[prowler.Finding], known: d
     if not TABLE.exists() or TABLE.read_text() != table:
         TABLE.write_text(table)
         pytest.fail("docs/controls.md was not true any more; it has been written anew: look at the difference")
+
+
+def test_each_setting_that_is_switched_off_turns_its_control_red_and_a_run_mends_all(
+    audited: Deployment, findings: list[prowler.Finding], tmp_path: Path
+) -> None:
+    checks = {one.check for one in findings}
+    before = red = prowler.failing(findings)
+    weakened = hardening.Weakened(audited.client, NAME, audited.outputs())
+    wrong = {}
+    for number, setting in enumerate(hardening.SETTINGS):
+        setting.switch_off(weakened)
+        now = prowler.failing(prowler.scan(audited.aws.environment, "eu-west-2", tmp_path / str(number), checks))
+        if now - red != setting.controls or red - now:
+            wrong[setting.name] = (sorted(now - red), sorted(red - now))
+        red = now
+    assert wrong == {}
+    mended = audited.play("site")
+    assert mended.returncode == 0, mended.stdout[-6000:]
+    assert prowler.failing(prowler.scan(audited.aws.environment, "eu-west-2", tmp_path / "mended", checks)) == before

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -46,6 +47,7 @@ def test_outputs_name_everything_and_no_secret(demo):
     settings = (demo.directory / demo.name / "client.env").read_text()
     assert f"MLFLOW_TRACKING_URI={outputs['tracking_uri']}" in settings
     assert demo.admin()[1] not in settings + json.dumps(outputs)
+    assert re.search(r"About \d+\.\d\d USD a month in eu-west-2, at prices of ", demo.first_output)
 
 
 def files_with(words: tuple[str, ...], folder: Path) -> list[str]:
