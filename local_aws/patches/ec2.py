@@ -176,7 +176,12 @@ def _patch_deletions() -> None:
         endpoints = any(one.vpc_id == vpc_id and one.state != "deleted" for one in self.vpc_end_points.values())
         if attached or groups or endpoints:
             raise DependencyViolationError(f"The vpc '{vpc_id}' has dependencies and cannot be deleted.")
-        return plain_vpc(self, vpc_id)
+        gone = plain_vpc(self, vpc_id)
+        # Its default network ACL came with it.
+        for acl_id in [acl.id for acl in self.network_acls.values() if acl.vpc_id == vpc_id]:
+            self.network_acls.pop(acl_id)
+            self.tags.pop(acl_id, None)
+        return gone
 
     replace(BACKEND, "delete_subnet", delete_subnet, ("self", "subnet_id"))
     replace(BACKEND, "_delete_security_group", delete_group, ("self", "vpc_id", "group_id"))

@@ -145,8 +145,8 @@ def apply(runtime: Runtime) -> None:
     def release(backend: Any, endpoint: Any) -> None:
         for interface_id in endpoint.network_interface_ids:
             backend.enis.pop(interface_id, None)
-        # It stays describable for a while, but is no resource any more.
         backend.tags.pop(endpoint.id, None)
+        backend.vpc_end_points.pop(endpoint.id, None)
 
     replace(BACKEND, "create_vpc_endpoint", create)
     replace(BACKEND, "modify_vpc_endpoint", modify)

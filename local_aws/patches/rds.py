@@ -252,6 +252,7 @@ def _patch_instances(instances: Instances) -> None:
     # DescribeDBInstances tells no endpoint before there is one.
     replace(INSTANCE, "endpoint", property(_endpoint))
     replace(INSTANCE, "address", property(lambda self: self.local_address))
+    INSTANCE.enhanced_monitoring_resource_arn = property(_enhanced_monitoring)
 
 
 def _refusing(what: str) -> Callable[..., Any]:
@@ -259,6 +260,12 @@ def _refusing(what: str) -> Callable[..., Any]:
         raise Refused(what)
 
     return refuse
+
+
+def _enhanced_monitoring(self: Any) -> str | None:
+    """DescribeDBInstances, EnhancedMonitoringResourceArn: the log stream of Enhanced Monitoring."""
+    place = f"log-group:RDSOSMetrics:log-stream:{self.dbi_resource_id}"
+    return f"arn:aws:logs:{self.region}:{self.account_id}:{place}" if int(self.monitoring_interval or 0) else None
 
 
 def _endpoint(self: Any) -> dict[str, Any] | None:

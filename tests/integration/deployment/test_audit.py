@@ -30,7 +30,6 @@ VARIABLES = {
     "log_archive_bucket": f"{NAME}-logs",
     "network_interface_endpoints": ["ec2"],
     "network_deny_remote_access": True,
-    "network_database_port": 5439,
     "rds_port": 5439,
     "monitoring_subscriptions": [{"protocol": "email", "endpoint": "ops@example.com"}],
 }
@@ -52,10 +51,21 @@ def key_for_alarms(deployment: Deployment) -> str:
     return key
 
 
+def remove_default_vpc(ec2: t.Any) -> None:
+    """What every account comes with and no deployment uses."""
+    vpc_id = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    for subnet in ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])["Subnets"]:
+        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+    for gateway in ec2.describe_internet_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [vpc_id]}])["InternetGateways"]:
+        ec2.detach_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"], VpcId=vpc_id)
+    ec2.delete_vpc(VpcId=vpc_id)
+
+
 @pytest.fixture(scope="module")
 def audited(local_aws_factory: t.Callable, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Deployment]:
     with local_aws_factory() as aws:
         folder = tmp_path_factory.mktemp("deployments")
+        remove_default_vpc(aws.client("ec2"))
         # A database that was, of which there is a snapshot.
         former = Deployment(aws, "local", NAME, folder, variables=dict(LIVE))
         for playbook, *options in (("site",), ("destroy", "-e", f"confirm_destroy={NAME}", "-e", "rds_final_snapshot=true")):
