@@ -23,6 +23,7 @@ class Weakened:
         self.by_tag = [{"Name": "tag:mlflow-deployment", "Values": [name]}]
         (balancer,) = client("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"]
         self.balancer_arn = balancer["LoadBalancerArn"]
+        self._revisions: list[str] = []
 
     # --- EC2
 
@@ -77,7 +78,13 @@ class Weakened:
         kept = ("family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes", "cpu", "memory",
                 "requiresCompatibilities", "runtimePlatform")  # fmt: skip
         change(found["containerDefinitions"][0])
-        ecs.register_task_definition(**{key: found[key] for key in kept if key in found})
+        made = ecs.register_task_definition(**{key: found[key] for key in kept if key in found})
+        self._revisions.append(made["taskDefinition"]["taskDefinitionArn"])
+
+    def deregister(self) -> None:
+        """Take the revisions away again: no run touches those of others."""
+        for arn in self._revisions:
+            self.client("ecs").deregister_task_definition(taskDefinition=arn)
 
     # --- load balancer
 

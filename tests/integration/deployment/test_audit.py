@@ -128,6 +128,7 @@ def test_each_setting_that_is_switched_off_turns_its_control_red_and_a_run_mends
             wrong[setting.name] = (sorted(now - red), sorted(red - now))
         red = now
     assert wrong == {}
+    weakened.deregister()
     mended = audited.play("site")
     assert mended.returncode == 0, mended.stdout[-6000:]
     assert prowler.failing(prowler.scan(audited.aws.environment, "eu-west-2", tmp_path / "mended", checks)) == before
