@@ -75,17 +75,14 @@ def settings(mode: str, largest_gib: int, at_once: int, idle_timeout: int = 0, s
     """All that is set for a mode and the largest artifact; ``idle_timeout`` and ``storage`` are kept unless 0.
 
     Returns ``idle_timeout`` (s) of the load balancer, ``keep_alive`` (s) of the server, ``ephemeral_storage_gib`` of a task,
-    ``server_environment`` and ``client_environment`` (name to text) of MLflow, ``largest_request_mib``, ``bucket_cors``
-    (whether browsers must reach the bucket).
+    ``url_seconds`` for which addresses to download from are good, ``client_environment`` (name to text) of MLflow's
+    clients, ``largest_request_mib``, ``bucket_cors`` (whether browsers reach the bucket).
     """
     mib = through_server_mib(mode, largest_gib)
     idle = idle_timeout or max(DEFAULT_IDLE, silent_seconds(mib))
-    server: dict[str, str] = {}
     # A client gives up before the load balancer does.
     client = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(idle)} if idle > CLIENT_TIMEOUT else {}
     if mode == PRESIGNED:
-        needed = silent_seconds(largest_gib * 1024)
-        server[URL_TTL] = str(min(max(LEAST_URL_SECONDS, needed), MOST_URL_SECONDS))
         # Newer clients find out by themselves; older ones are told.
         client.update(dict.fromkeys(CLIENT_SWITCHES, "true"))
         part = -(-largest_gib * 1024 // MOST_PARTS)
@@ -95,7 +92,7 @@ def settings(mode: str, largest_gib: int, at_once: int, idle_timeout: int = 0, s
         "idle_timeout": idle,
         "keep_alive": max(DEFAULT_KEEP_ALIVE, idle + KEEP_ALIVE_MORE),
         "ephemeral_storage_gib": storage or max(DEFAULT_STORAGE, storage_gib(mib, at_once)),
-        "server_environment": server,
+        "url_seconds": min(max(LEAST_URL_SECONDS, silent_seconds(largest_gib * 1024)), MOST_URL_SECONDS),
         "client_environment": dict(sorted(client.items())),
         "largest_request_mib": mib,
         "bucket_cors": mode == PRESIGNED,

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import scaling_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import s3_lifecycle, scaling_rules
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.artifact_transfer import check_transfer
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_names import check_names
@@ -37,6 +37,7 @@ INTEGERS = (
     "transfers_at_once",
     "idle_timeout",
     "ephemeral_storage_gib",
+    "transition_days",
 )
 STRINGS = (
     "name",
@@ -54,6 +55,7 @@ STRINGS = (
     "load_balancer_scheme",
     "image",
     "artifact_transfer",
+    "transition_class",
 )
 FLAGS = ("https", "install")
 LISTS = (
@@ -99,6 +101,7 @@ def check(
         desired["desired_count"] = max(desired.get("desired_count", 1), most)
     derived: dict[str, Any] = check_sizes(desired, found)
     derived["transfer"] = check_transfer(desired, server_environment or {}, found)
+    _check_transition(desired, found)
     days = desired.get("log_retention_days")
     if days is not None and days not in LOG_DAYS:
         nearest = min(LOG_DAYS[1:], key=lambda allowed: (abs(allowed - days), allowed))
@@ -109,6 +112,15 @@ def check(
             f"the nearest it offers is {nearest}; 0 keeps for ever",
         )
     return derived
+
+
+def _check_transition(desired: dict[str, Any], found: Findings) -> None:
+    days, name = desired.get("transition_days"), desired.get("transition_class")
+    if days is not None and days < 0:
+        found.refuse("transition_days", days, "is no number of days", "choose 1 or more, or 0 to leave artifacts where they are")
+    elif name is not None and (fault := s3_lifecycle.class_fault(days or 0, name)):
+        option, reason, remedy = fault
+        found.refuse(option, desired[option], reason, remedy)
 
 
 def typed(given: dict[str, Any], found: Findings) -> dict[str, Any]:

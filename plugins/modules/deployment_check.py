@@ -150,6 +150,12 @@ options:
   ephemeral_storage_gib:
     description: Storage of a task, in GiB; V(0) to have it chosen.
     type: raw
+  transition_days:
+    description: Days after which artifacts move to O(transition_class); V(0) for never.
+    type: raw
+  transition_class:
+    description: Storage class for O(transition_days); one from which nothing can be read at once is refused.
+    type: raw
   server_environment:
     description: Further environment variables of the MLflow server.
     type: dict
@@ -227,10 +233,10 @@ transfer:
       description: Storage of a task, in GiB.
       type: int
       sample: 20
-    server_environment:
-      description: Environment variables of the MLflow server.
-      type: dict
-      sample: {"MLFLOW_PRESIGNED_DOWNLOAD_URL_TTL_SECONDS": "300"}
+    url_seconds:
+      description: Seconds for which an address that the server signs for a download is good.
+      type: int
+      sample: 300
     client_environment:
       description: Environment variables of MLflow's clients.
       type: dict
@@ -300,6 +306,8 @@ def main() -> None:
             "transfers_at_once": {"type": "raw"},
             "idle_timeout": {"type": "raw"},
             "ephemeral_storage_gib": {"type": "raw"},
+            "transition_days": {"type": "raw"},
+            "transition_class": {"type": "raw"},
             "server_environment": {"type": "dict", "default": {}},
             "scaling": {"type": "dict", "default": {}},
             "variable_names": {"type": "dict", "default": {}},

@@ -23,12 +23,14 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_rules 
 
 NAMES = {
     "artifact_transfer": "ecs_mlflow_artifact_transfer",
-    "largest_artifact_gib": "ecs_mlflow_largest_artifact_gib",
-    "transfers_at_once": "ecs_mlflow_transfers_at_once",
+    "largest_artifact_gib": "mlflow_largest_artifact_gib",
+    "transfers_at_once": "mlflow_transfers_at_once",
     "idle_timeout": "alb_idle_timeout",
     "ephemeral_storage_gib": "ecs_mlflow_ephemeral_storage_gib",
     "server_environment": "ecs_mlflow_environment",
     "mlflow_version": "mlflow_version",
+    "transition_days": "artifacts_transition_days",
+    "transition_class": "artifacts_transition_class",
 }
 PLAIN = {"mlflow_version": "3.17.2", "artifact_transfer": "proxied", "largest_artifact_gib": 1, "transfers_at_once": 4}
 
@@ -46,7 +48,7 @@ def test_the_defaults_need_nothing_that_was_not_there_before():
         "idle_timeout": 60,
         "keep_alive": 620,
         "ephemeral_storage_gib": 20,
-        "server_environment": {},
+        "url_seconds": 300,
         "client_environment": {},
         "largest_request_mib": 1024,
         "bucket_cors": False,
@@ -74,7 +76,7 @@ def test_presigned_artifacts_spare_the_server_but_for_small_ones():
         "idle_timeout": 60,
         "keep_alive": 620,
         "ephemeral_storage_gib": 20,
-        "server_environment": {"MLFLOW_PRESIGNED_DOWNLOAD_URL_TTL_SECONDS": "2058"},
+        "url_seconds": 2058,
         "client_environment": {
             "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "true",
             "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "true",
@@ -85,8 +87,8 @@ def test_presigned_artifacts_spare_the_server_but_for_small_ones():
 
 
 def test_addresses_are_good_for_minutes_and_no_longer_than_credentials():
-    ttl = [settings("presigned", gib, 1)["server_environment"].popitem()[1] for gib in (1, 5, 10, 1000)]
-    assert ttl == ["300", "300", "420", "3600"]
+    ttl = [settings("presigned", gib, 1)["url_seconds"] for gib in (1, 5, 10, 1000)]
+    assert ttl == [300, 300, 420, 3600]
 
 
 def test_an_artifact_of_more_than_10000_parts_gets_larger_ones():
@@ -108,8 +110,8 @@ def test_what_is_given_and_suffices_is_kept():
 # changes, the variable named, a part of the reason, a part of the remedy
 BAD = [
     ({"artifact_transfer": "direct"}, "ecs_mlflow_artifact_transfer", "is not a way", "choose one of proxied, presigned"),
-    ({"largest_artifact_gib": 0}, "ecs_mlflow_largest_artifact_gib", "nothing could be transferred", "choose 1 or more"),
-    ({"transfers_at_once": -1}, "ecs_mlflow_transfers_at_once", "nothing could be transferred", "choose 1 or more"),
+    ({"largest_artifact_gib": 0}, "mlflow_largest_artifact_gib", "nothing could be transferred", "choose 1 or more"),
+    ({"transfers_at_once": -1}, "mlflow_transfers_at_once", "nothing could be transferred", "choose 1 or more"),
     (
         {"artifact_transfer": "presigned", "mlflow_version": "2.18.0"},
         "ecs_mlflow_artifact_transfer",
@@ -118,39 +120,39 @@ BAD = [
     ),
     (
         {"artifact_transfer": "presigned", "largest_artifact_gib": 50001},
-        "ecs_mlflow_largest_artifact_gib",
+        "mlflow_largest_artifact_gib",
         "10000 parts of 5 GiB",
         "choose 50000 or less",
     ),
     (
         {"largest_artifact_gib": 98, "transfers_at_once": 1},
-        "ecs_mlflow_largest_artifact_gib",
+        "mlflow_largest_artifact_gib",
         "waits 4000 s at most",
         "choose 97 or less, or set ecs_mlflow_artifact_transfer to presigned",
     ),
     (
         {"largest_artifact_gib": 50},
-        "ecs_mlflow_largest_artifact_gib",
-        "a task that holds 4 files of 51200 MiB (ecs_mlflow_transfers_at_once) needs 206 GiB",
-        "choose 48 or less, or lower ecs_mlflow_transfers_at_once, or set ecs_mlflow_artifact_transfer to presigned",
+        "mlflow_largest_artifact_gib",
+        "a task that holds 4 files of 51200 MiB (mlflow_transfers_at_once) needs 206 GiB",
+        "choose 48 or less, or lower mlflow_transfers_at_once, or set ecs_mlflow_artifact_transfer to presigned",
     ),
     (
         {"transfers_at_once": 400},
-        "ecs_mlflow_largest_artifact_gib",
+        "mlflow_largest_artifact_gib",
         "a task that holds 400",
-        "lower ecs_mlflow_transfers_at_once, or set",
+        "lower mlflow_transfers_at_once, or set",
     ),
     (
         {"artifact_transfer": "presigned", "transfers_at_once": 400},
-        "ecs_mlflow_largest_artifact_gib",
+        "mlflow_largest_artifact_gib",
         "a task that holds 400 files of 500 MiB",
-        "lower ecs_mlflow_transfers_at_once",
+        "lower mlflow_transfers_at_once",
     ),
     (
         {"largest_artifact_gib": 10, "idle_timeout": 60},
         "alb_idle_timeout",
-        "silent for about 420 s while a task copies 10240 MiB (ecs_mlflow_largest_artifact_gib = 10)",
-        "lower ecs_mlflow_largest_artifact_gib",
+        "silent for about 420 s while a task copies 10240 MiB (mlflow_largest_artifact_gib = 10)",
+        "lower mlflow_largest_artifact_gib",
     ),
     ({"idle_timeout": 4001}, "alb_idle_timeout", "waits 1 to 4000 s", "leave it out"),
     ({"idle_timeout": -5}, "alb_idle_timeout", "waits 1 to 4000 s", "leave it out"),
@@ -158,8 +160,8 @@ BAD = [
     (
         {"largest_artifact_gib": 10, "ephemeral_storage_gib": 40},
         "ecs_mlflow_ephemeral_storage_gib",
-        "4 files of 10240 MiB (ecs_mlflow_largest_artifact_gib = 10, ecs_mlflow_transfers_at_once = 4) needs 46 GiB",
-        "lower ecs_mlflow_transfers_at_once",
+        "4 files of 10240 MiB (mlflow_largest_artifact_gib = 10, mlflow_transfers_at_once = 4) needs 46 GiB",
+        "lower mlflow_transfers_at_once",
     ),
     (
         {"environment": {"MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": True}},
@@ -191,10 +193,24 @@ def test_refusals_name_both_sides_of_a_contradiction(changes, variable, reason, 
     assert reason in because and remedy in instead
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"transition_days": -1}, "artifacts_transition_days = -1: is no number of days"),
+        ({"transition_days": 7, "transition_class": "STANDARD_IA"}, "artifacts_transition_days = 7: S3 moves objects to STANDARD_IA"),
+        ({"transition_class": "GLACIER"}, "artifacts_transition_class = 'GLACIER': its objects must be restored"),
+    ],
+)
+def test_a_storage_class_that_cannot_be_is_refused(changes, problem):
+    found, _transfer = judge(**changes)
+    assert len(found.problems) == 1 and found.problems[0].startswith(problem)
+    assert judge(transition_days=30, transition_class="STANDARD_IA")[0].problems == []
+
+
 def test_no_number_is_refused_like_every_other():
     found, _transfer = judge(largest_artifact_gib="2 GiB")
     assert found.problems == [
-        "ecs_mlflow_largest_artifact_gib = '2 GiB': is not a whole number; write digits only, without a unit"
+        "mlflow_largest_artifact_gib = '2 GiB': is not a whole number; write digits only, without a unit"
     ]
 
 
