@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.artifact_transfer import (
@@ -233,6 +234,7 @@ def test_an_unknown_version_is_told_once():
     assert len(found.problems) == 1 and found.problems[0].startswith("mlflow_version = ")
 
 
+@hypothesis_settings(deadline=None)
 @given(
     st.sampled_from(MODES), st.integers(0, 100000), st.integers(0, 500), st.integers(0, 5000), st.integers(0, 300)
 )
