@@ -21,7 +21,7 @@ MODES = (PROXIED, PRESIGNED)
 # 2.18.0 signs uploads only, and asks those who upload so for no permission on the experiment.
 PRESIGNED_SINCE = (3, 17)
 
-# What a small task surely copies to or from S3, in MiB a second; most are some times as fast.
+# What a task is taken to copy to or from S3, in MiB a second. AWS promises no figure; this is on the safe side.
 TASK_RATE = 25
 MARGIN_SECONDS = 10
 # ModifyLoadBalancerAttributes, idle_timeout.timeout_seconds: 1 to 4000.
