@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .ecs_fargate import cpu_units, definition_error, memory_mib, size_error
+from .ecs_fargate import cpu_units, definition_error, memory_mib, size_error, storage_error
 from .ecs_records import RUNNING, STOPPED, now
 from .ecs_requests import RequestError
 from .ecs_service_records import INACTIVE, ServiceRecord
@@ -61,13 +61,16 @@ def normal_containers(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def check_registration(request: dict[str, Any]) -> dict[str, Any]:
     """RegisterTaskDefinition's cpu and memory in ECS's units; RequestError for what Fargate refuses."""
     sizes = {"cpu": request.get("cpu"), "memory": request.get("memory")}
+    storage = request.get("ephemeralStorage")
     if "FARGATE" not in (request.get("requiresCompatibilities") or []):
+        if storage:
+            raise RequestError("Ephemeral storage is supported for tasks on Fargate only.", "ClientException")
         return sizes
     if request.get("networkMode") != "awsvpc":
         raise RequestError(
             "Fargate only supports network mode 'awsvpc'.", "ClientException"
         )
-    error = size_error(request.get("cpu"), request.get("memory"))
+    error = size_error(request.get("cpu"), request.get("memory")) or storage_error(storage)
     error = error or definition_error(
         request.get("containerDefinitions") or [], request.get("executionRoleArn"), request.get("volumes")
     )

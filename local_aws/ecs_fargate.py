@@ -38,6 +38,10 @@ UNSUPPORTED_CONTAINER_KEYS = (
 )
 
 WRITABLE_MOUNT = "/tmp"
+# GiB of a task's storage without EphemeralStorage, and what that may say. How much a task writes is not limited here.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_EphemeralStorage.html
+DEFAULT_STORAGE = 20
+STORAGE = range(21, 200 + 1)
 
 
 def cpu_units(value: str) -> int | None:
@@ -68,6 +72,14 @@ def size_error(cpu: str | None, memory: str | None) -> str | None:
         f"No Fargate configuration exists for given values: {units or cpu} CPU, {mib or memory} memory. "
         "See the Amazon ECS documentation for the valid values."
     )
+
+
+def storage_error(storage: dict[str, Any] | None) -> str | None:
+    """AWS's message for a size of the storage that Fargate does not offer, or None."""
+    size = (storage or {}).get("sizeInGiB")
+    if storage is None or size in STORAGE:
+        return None
+    return f"Invalid 'ephemeralStorage' setting: sizeInGiB {size} is not between {STORAGE[0]} and {STORAGE[-1]}."
 
 
 def definition_error(

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from . import ecs_health
+from .ecs_fargate import DEFAULT_STORAGE
 
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-explanation.html
 PROVISIONING, PENDING, ACTIVATING, RUNNING = "PROVISIONING", "PENDING", "ACTIVATING", "RUNNING"
@@ -193,7 +194,7 @@ class TaskRecord:
             "platformVersion": PLATFORM_VERSION,
             "platformFamily": "Linux",
             "enableExecuteCommand": self.enable_execute_command,
-            "ephemeralStorage": {"sizeInGiB": 20},
+            "ephemeralStorage": definition.ephemeral_storage or {"sizeInGiB": DEFAULT_STORAGE},
             "cpu": overrides.get("cpu") or definition.cpu,
             "memory": overrides.get("memory") or definition.memory,
             "tags": self.tags,

@@ -74,7 +74,7 @@ class Operation(NamedTuple):
     @property
     def kind(self) -> str:
         """`read`, or `write` for what may change something."""
-        unnamed = self.action.startswith(("GET ", "HEAD "))
+        unnamed = self.action.startswith(("GET ", "HEAD ", "OPTIONS "))
         harmless = self.action.startswith(READ_PREFIXES) or (self.service, self.action) in READS
         return "read" if unnamed or harmless else "write"
 

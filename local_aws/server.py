@@ -26,6 +26,8 @@ def make(runtime: Runtime) -> Any:
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
     os.environ["MOTO_ACCOUNT_ID"] = runtime.settings.account_id
+    # What browsers may do is a matter of a bucket's own rules.
+    os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
     os.environ["MOTO_PORT"] = str(runtime.settings.api_port)
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server

@@ -96,6 +96,7 @@ def _patch_task_definitions() -> None:
             "containerDefinitions": container_definitions,
             "executionRoleArn": kwargs.get("execution_role_arn"),
             "volumes": kwargs.get("volumes"),
+            "ephemeralStorage": kwargs.get("ephemeral_storage"),
         })
         containers = ecs_cluster_api.normal_containers(container_definitions)
         return ecs_cluster_api.complete_definition(plain_register(self, family, containers, **kwargs | sizes))

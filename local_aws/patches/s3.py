@@ -1,16 +1,20 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""moto's S3, whose bucket policies mind who asks for what, and whose listings mind delete markers.
+"""moto's S3, whose bucket policies mind who asks for what, whose listings mind delete markers, whose CORS rules mind
+origin, method and headers, and whose signed addresses run out.
 
 moto ignores Condition and most principals, names permissions after HTTP methods, and asks the policy about some
-requests only. Here bucket_policies judges every request, and a policy that it cannot judge is refused.
+requests only. Here bucket_policies judges every request, and a policy that it cannot judge is refused. moto answers a
+browser with what all CORS rules say together, or with none on most requests; here cors_rules finds the one that fits.
 """
 
 from __future__ import annotations
 
+import datetime
 import re
 import urllib.parse
+from collections.abc import Mapping
 from typing import Any
 
 import flask
@@ -18,7 +22,7 @@ from moto.iam.access_control import PermissionResult
 from moto.s3 import models, responses
 from moto.s3.exceptions import InvalidBucketName, S3AccessDeniedError, S3ClientError
 
-from .. import bucket_policies, requests
+from .. import bucket_policies, cors_rules, requests
 from ..bucket_policies import Caller
 from ..ecs_permissions import Role
 from ..runtime import Runtime
@@ -38,13 +42,31 @@ RESULTS = {
 ROOT_ALWAYS = ("PutBucketPolicy", "GetBucketPolicy", "DeleteBucketPolicy")
 
 
+# Classes to which S3 moves objects after 30 days at the earliest (PutBucketLifecycleConfiguration).
+COOL = ("STANDARD_IA", "ONEZONE_IA")
+SIGNED_AT, SIGNED_FOR = "X-Amz-Date", "X-Amz-Expires"
+
+
 class MalformedPolicy(S3ClientError):
     def __init__(self, message: str) -> None:
         super().__init__("MalformedPolicy", message)
 
 
+class Expired(S3ClientError):
+    code = 403
+
+    def __init__(self) -> None:
+        super().__init__("AccessDenied", "Request has expired")
+
+
+class InvalidLifecycle(S3ClientError):
+    def __init__(self, message: str) -> None:
+        super().__init__("InvalidArgument", message)
+
+
 def apply(runtime: Runtime) -> None:
     _patch_policies(runtime)
+    _patch_lifecycle()
     plain_list = models.S3Backend.list_objects
 
     def list_objects(self: Any, bucket: Any, prefix: Any, delimiter: Any, marker: Any, max_keys: Any) -> Any:
@@ -124,14 +146,24 @@ def _patch_policies(runtime: Runtime) -> None:
     plain_key, plain_bucket = responses.S3Response._key_response, responses.S3Response._bucket_response
 
     def key_response(self: Any, request: Any, full_url: str) -> Any:
+        if request.method == "OPTIONS":
+            return _preflight(self, request)
+        _refuse_expired(request.args)
         refuse_denied(self, request)
         status, headers, body = plain_key(self, request, full_url)
         # moto says no more than 403 where it denies.
-        return status, headers, body or (DENIED if status == 403 else body)
+        return status, _told_to_browsers(self, request, headers), body or (DENIED if status == 403 else body)
 
     def bucket_response(self: Any, request: Any, full_url: str) -> Any:
+        if request.method == "OPTIONS":
+            return _preflight(self, request)
+        _refuse_expired(request.args)
         refuse_denied(self, request)
-        return plain_bucket(self, request, full_url)
+        found = plain_bucket(self, request, full_url)
+        if isinstance(found, tuple):
+            status, headers, body = found
+            found = status, _told_to_browsers(self, request, headers), body
+        return found
 
     replace(responses.S3Response, "_key_response", key_response, ("self", "request", "full_url"))
     replace(responses.S3Response, "_bucket_response", bucket_response, ("self", "request", "full_url"))
@@ -143,3 +175,66 @@ def _refuse_missing_roles(account: str, policy: bytes) -> None:
     for role in bucket_policies.roles(policy):
         if Role.find(account, role) is None:
             raise MalformedPolicy("Invalid principal in policy")
+
+
+def _refuse_expired(arguments: Mapping[str, str]) -> None:
+    """A signed address is good for so many seconds."""
+    if SIGNED_AT in arguments and SIGNED_FOR in arguments:
+        signed = datetime.datetime.strptime(arguments[SIGNED_AT] + "+0000", "%Y%m%dT%H%M%SZ%z")
+        age = (datetime.datetime.now(datetime.timezone.utc) - signed).total_seconds()
+        if age > int(arguments[SIGNED_FOR]):
+            raise Expired()
+
+
+def _cors(response: Any, request: Any) -> list[cors_rules.Rule]:
+    bucket = response.backend.buckets.get(request.path.lstrip("/").partition("/")[0])
+    return [
+        cors_rules.Rule(
+            tuple(rule.allowed_origins or ()),
+            tuple(rule.allowed_methods or ()),
+            tuple(rule.allowed_headers or ()),
+            tuple(rule.exposed_headers or ()),
+            str(rule.max_age_seconds or ""),
+        )
+        for rule in (bucket.cors if bucket is not None else ())
+    ]
+
+
+def _preflight(response: Any, request: Any) -> Any:
+    """What a browser asks before a script's request."""
+    origin, method = request.headers.get("Origin"), request.headers.get("Access-Control-Request-Method")
+    if not origin or not method:
+        return 400, {}, _error("BadRequest", "Insufficient information. Origin request header needed.")
+    rules = _cors(response, request)
+    headers = cors_rules.answer(rules, origin, method, request.headers.get("Access-Control-Request-Headers", ""))
+    if headers is None:
+        return 403, {}, _error("AccessForbidden", cors_rules.NOT_ALLOWED if rules else cors_rules.NOT_ENABLED)
+    return 200, headers, ""
+
+
+def _told_to_browsers(response: Any, request: Any, headers: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer's headers, with what the browser needs to hand it to a script of another origin."""
+    own = {name: value for name, value in headers.items() if not name.lower().startswith("access-control-")}
+    origin = request.headers.get("Origin")
+    return own | ((cors_rules.answer(_cors(response, request), origin, request.method) if origin else None) or {})
+
+
+def _error(code: str, message: str) -> str:
+    return f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+
+
+def _patch_lifecycle() -> None:
+    plain = models.FakeBucket.set_lifecycle
+
+    def set_lifecycle(self: Any, rules: list[dict[str, Any]]) -> None:
+        for rule in rules:
+            transitions = rule.get("Transition") or []
+            for one in transitions if isinstance(transitions, list) else [transitions]:
+                if one.get("StorageClass") in COOL and one.get("Days") is not None and int(one["Days"]) < 30:
+                    raise InvalidLifecycle(
+                        "'Days' in Transition action must be greater than or equal to 30 for storageClass "
+                        f"'{one['StorageClass']}'"
+                    )
+        plain(self, rules)
+
+    replace(models.FakeBucket, "set_lifecycle", set_lifecycle, ("self", "rules"))

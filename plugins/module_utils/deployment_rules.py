@@ -12,7 +12,8 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import scaling_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import s3_lifecycle, scaling_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils.artifact_transfer import check_transfer
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_names import check_names
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_ranges import check_network
@@ -32,6 +33,11 @@ INTEGERS = (
     "container_port",
     "database_port",
     "log_retention_days",
+    "largest_artifact_gib",
+    "transfers_at_once",
+    "idle_timeout",
+    "ephemeral_storage_gib",
+    "transition_days",
 )
 STRINGS = (
     "name",
@@ -48,6 +54,8 @@ STRINGS = (
     "nat_mode",
     "load_balancer_scheme",
     "image",
+    "artifact_transfer",
+    "transition_class",
 )
 FLAGS = ("https", "install")
 LISTS = (
@@ -70,12 +78,19 @@ SECURITY_FLOOR = (3, 11)
 LOG_DAYS = (0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 
 
-def check(given: dict[str, Any], found: Findings, scaling: dict[str, Any] | None = None) -> dict[str, Any]:
+def check(
+    given: dict[str, Any],
+    found: Findings,
+    scaling: dict[str, Any] | None = None,
+    server_environment: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Judges a whole deployment; problems and warnings go to ``found``.
 
     ``given`` holds any of ``OPTIONS``; what is missing or None is not checked. ``scaling`` holds the options of what
-    scales the service: the database must bear the most tasks that it allows.
-    Returns ``mlflow_workers``, ``db_pool_size``, ``db_max_overflow`` and ``db_max_connections``.
+    scales the service: the database must bear the most tasks that it allows. ``server_environment`` is what MLflow is
+    given besides.
+    Returns ``mlflow_workers``, ``db_pool_size``, ``db_max_overflow``, ``db_max_connections`` and ``transfer``, the
+    settings of ``artifact_transfer``.
     """
     desired = typed(given, found)
     _check_versions(desired, found)
@@ -84,7 +99,9 @@ def check(given: dict[str, Any], found: Findings, scaling: dict[str, Any] | None
     if scaling:
         most = scaling_rules.check_given(scaling, found)
         desired["desired_count"] = max(desired.get("desired_count", 1), most)
-    derived = check_sizes(desired, found)
+    derived: dict[str, Any] = check_sizes(desired, found)
+    derived["transfer"] = check_transfer(desired, server_environment or {}, found)
+    _check_transition(desired, found)
     days = desired.get("log_retention_days")
     if days is not None and days not in LOG_DAYS:
         nearest = min(LOG_DAYS[1:], key=lambda allowed: (abs(allowed - days), allowed))
@@ -95,6 +112,15 @@ def check(given: dict[str, Any], found: Findings, scaling: dict[str, Any] | None
             f"the nearest it offers is {nearest}; 0 keeps for ever",
         )
     return derived
+
+
+def _check_transition(desired: dict[str, Any], found: Findings) -> None:
+    days, name = desired.get("transition_days"), desired.get("transition_class")
+    if days is not None and days < 0:
+        found.refuse("transition_days", days, "is no number of days", "choose 1 or more, or 0 to leave artifacts where they are")
+    elif name is not None and (fault := s3_lifecycle.class_fault(days or 0, name)):
+        option, reason, remedy = fault
+        found.refuse(option, desired[option], reason, remedy)
 
 
 def typed(given: dict[str, Any], found: Findings) -> dict[str, Any]:

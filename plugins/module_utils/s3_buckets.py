@@ -26,6 +26,7 @@ NOTHING_SET = {
     "OwnershipControlsNotFoundError",
     "ServerSideEncryptionConfigurationNotFoundError",
     "NoSuchLifecycleConfiguration",
+    "NoSuchCORSConfiguration",
 }
 
 
@@ -132,6 +133,16 @@ class Bucket:
 
     def lifecycle(self) -> list[dict]:
         return self._read("get_bucket_lifecycle_configuration", "Rules") or []
+
+    def cors(self) -> list[dict]:
+        return self._read("get_bucket_cors", "CORSRules") or []
+
+    def cors_if_allowed(self) -> list[dict] | None:
+        """Rules, None if we may not read them."""
+        try:
+            return self.cors()
+        except is_boto3_error_code("AccessDenied"):
+            return None
 
     def is_empty(self) -> bool:
         answer = self.client.list_object_versions(Bucket=self.name, MaxKeys=1, aws_retry=True)

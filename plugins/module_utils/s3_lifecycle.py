@@ -8,11 +8,24 @@ from __future__ import annotations
 import typing as t
 
 # Option -> name of its rule.
-RULES = {"expire_days": "expire-logs", "abort_upload_days": "abort-uploads", "noncurrent_days": "expire-noncurrent"}
+RULES = {
+    "expire_days": "expire-logs",
+    "abort_upload_days": "abort-uploads",
+    "noncurrent_days": "expire-noncurrent",
+    "transition_days": "transition",
+}
+# Storage classes whose objects can be read at once, and the least days before S3 moves objects there
+# (Amazon S3 user guide, "Transitioning objects using Amazon S3 Lifecycle").
+CLASSES = {"INTELLIGENT_TIERING": 1, "STANDARD_IA": 30, "ONEZONE_IA": 30, "GLACIER_IR": 1}
+ASLEEP = ("GLACIER", "DEEP_ARCHIVE")
 
 
 def check(params: dict[str, t.Any]) -> None:
-    """ValueError for what AWS would refuse half way."""
+    """ValueError for what AWS would refuse half way, and for classes from which nothing can be read."""
+    fault = class_fault(params["transition_days"], params["transition_class"])
+    if fault:
+        option, reason, remedy = fault
+        raise ValueError(f"{option} = {params[option]}: {reason}; {remedy}")
     for option in RULES:
         if not 0 <= params[option] <= 2147483647:
             raise ValueError(
@@ -20,7 +33,22 @@ def check(params: dict[str, t.Any]) -> None:
             )
 
 
-def _rule(option: str, days: int) -> dict[str, t.Any]:
+def class_fault(days: int, name: str) -> tuple[str, str, str] | None:
+    """Option, reason and remedy where objects cannot move to this class after so many days, or not be read there."""
+    others = f"choose one of {', '.join(CLASSES)}"
+    if name in ASLEEP:
+        reason = "its objects must be restored, for hours, before anybody can read them, so downloads would fail"
+        return "transition_class", reason, others
+    if name not in CLASSES:
+        return "transition_class", "is not a storage class to move objects to", others
+    if 0 < days < CLASSES[name]:
+        reason = f"S3 moves objects to {name} after {CLASSES[name]} days at the earliest"
+        return "transition_days", reason, "raise it, or choose the storage class INTELLIGENT_TIERING"
+    return None
+
+
+def _rule(option: str, params: dict[str, t.Any]) -> dict[str, t.Any]:
+    days = params[option]
     acts: dict[str, dict[str, t.Any]] = {
         "expire_days": {
             # Removes delete markers that are left alone, too.
@@ -33,13 +61,14 @@ def _rule(option: str, days: int) -> dict[str, t.Any]:
             "Expiration": {"ExpiredObjectDeleteMarker": True},
             "NoncurrentVersionExpiration": {"NoncurrentDays": days},
         },
+        "transition_days": {"Transitions": [{"Days": days, "StorageClass": params["transition_class"]}]},
     }
     return {"ID": RULES[option], "Status": "Enabled", "Filter": {"Prefix": ""}, **acts[option]}
 
 
 def merged(rules: list[dict[str, t.Any]], params: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     """The bucket's rules with those asked for in them; of ours no other, and those of others as they are."""
-    ours = [_rule(option, params[option]) for option in RULES if params[option]]
+    ours = [_rule(option, params) for option in RULES if params[option]]
 
     def same(rule: dict[str, t.Any]) -> bool:
         # AWS may tell an empty prefix as no prefix.

@@ -133,6 +133,33 @@ options:
   client_cidrs:
     description: IPv4 ranges that may connect to the load balancer.
     type: raw
+  artifact_transfer:
+    description: >-
+      V(proxied) where artifacts go through load balancer and server, V(presigned) where clients reach S3 themselves with
+      addresses that the server signs.
+    type: raw
+  largest_artifact_gib:
+    description: Size of the largest artifact that must pass, in GiB; V(1) unless given.
+    type: raw
+  transfers_at_once:
+    description: How many artifacts of this size a task must hold at the same time; V(1) unless given.
+    type: raw
+  idle_timeout:
+    description: Idle timeout of the load balancer, in seconds; V(0) to have it chosen.
+    type: raw
+  ephemeral_storage_gib:
+    description: Storage of a task, in GiB; V(0) to have it chosen.
+    type: raw
+  transition_days:
+    description: Days after which artifacts move to O(transition_class); V(0) for never.
+    type: raw
+  transition_class:
+    description: Storage class for O(transition_days); one from which nothing can be read at once is refused.
+    type: raw
+  server_environment:
+    description: Further environment variables of the MLflow server.
+    type: dict
+    default: {}
   scaling:
     description: What scales the service, as M(mlops.mlflow_aws.ecs_service_autoscaling) takes it; empty for nothing.
     type: dict
@@ -189,6 +216,38 @@ db_max_connections:
   returned: success
   type: int
   sample: 80
+transfer:
+  description: What is set for O(artifact_transfer) and the largest artifact, null if not asked for.
+  returned: success
+  type: dict
+  contains:
+    idle_timeout:
+      description: Idle timeout of the load balancer, in seconds.
+      type: int
+      sample: 60
+    keep_alive:
+      description: Seconds for which the server keeps idle connections.
+      type: int
+      sample: 620
+    ephemeral_storage_gib:
+      description: Storage of a task, in GiB.
+      type: int
+      sample: 20
+    url_seconds:
+      description: Seconds for which an address that the server signs for a download is good.
+      type: int
+      sample: 300
+    client_environment:
+      description: Environment variables of MLflow's clients.
+      type: dict
+      sample: {"MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "true"}
+    largest_request_mib:
+      description: Size of the largest file that goes through the load balancer, in MiB.
+      type: int
+      sample: 500
+    bucket_cors:
+      description: Whether browsers must reach the bucket.
+      type: bool
 findings:
   description: The warnings, also shown as warnings of the task.
   returned: success
@@ -242,6 +301,14 @@ def main() -> None:
             "public_subnet_ids": {"type": "raw"},
             "private_subnet_ids": {"type": "raw"},
             "client_cidrs": {"type": "raw"},
+            "artifact_transfer": {"type": "raw"},
+            "largest_artifact_gib": {"type": "raw"},
+            "transfers_at_once": {"type": "raw"},
+            "idle_timeout": {"type": "raw"},
+            "ephemeral_storage_gib": {"type": "raw"},
+            "transition_days": {"type": "raw"},
+            "transition_class": {"type": "raw"},
+            "server_environment": {"type": "dict", "default": {}},
             "scaling": {"type": "dict", "default": {}},
             "variable_names": {"type": "dict", "default": {}},
             "variable_prefix": {"type": "str", "default": ""},
@@ -250,7 +317,7 @@ def main() -> None:
     )
     given = {option: module.params[option] for option in OPTIONS}
     found = Findings(module.params["variable_names"], module.params["variable_prefix"])
-    derived = check(given, found, module.params["scaling"])
+    derived = check(given, found, module.params["scaling"], module.params["server_environment"])
     for warning in found.warnings:
         module.warn(warning)
     if found.problems:

@@ -52,6 +52,10 @@ options:
     type: str
     choices: [X86_64, ARM64]
     default: X86_64
+  ephemeral_storage:
+    description: Storage of a task that goes with it, in GiB, 20 to 200; the image takes part of it.
+    type: int
+    default: 20
   volumes:
     description:
       - Names of empty volumes that the containers mount, as writable folders beside a read-only root file system for
@@ -129,6 +133,8 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_change
 
 # DeleteTaskDefinitions takes ten at a time.
 DELETE_AT_ONCE = 10
+# What Fargate gives without a word; with one it gives 21 to 200 GiB (RegisterTaskDefinition, EphemeralStorage).
+DEFAULT_STORAGE, MOST_STORAGE = 20, 200
 
 
 def with_text_values(container: dict) -> dict:
@@ -151,14 +157,22 @@ def desired_definition(params: dict) -> dict:
         "executionRoleArn": params["execution_role_arn"],
         "taskRoleArn": params["task_role_arn"],
         "volumes": [{"name": name} for name in params["volumes"]] or None,
+        "ephemeralStorage": {"sizeInGiB": params["ephemeral_storage"]} if params["ephemeral_storage"] != DEFAULT_STORAGE else None,
     }
     return {key: value for key, value in definition.items() if value is not None}
 
 
 def make_present(module: AnsibleAWSModule, ecs) -> None:
+    storage = module.params["ephemeral_storage"]
+    if not DEFAULT_STORAGE <= storage <= MOST_STORAGE:
+        raise ValueError(
+            f"ephemeral_storage = {storage}: Fargate gives {DEFAULT_STORAGE} to {MOST_STORAGE} GiB; choose a number in between"
+        )
     desired = desired_definition(module.params)
     current = ecs_client.describe_task_definition(ecs, module.params["family"])
-    before, after = ecs_rules.comparable(current, desired)
+    # Not to speak of the storage means the default too.
+    unsaid = {"ephemeralStorage": {"sizeInGiB": DEFAULT_STORAGE}}
+    before, after = ecs_rules.comparable(current and {**unsaid, **current}, {**unsaid, **desired})
     before_tags = current["tags"] if current else {}
     changed = before != after or before_tags != module.params["tags"]
     if changed and not module.check_mode:
@@ -217,6 +231,7 @@ def main() -> None:
             "execution_role_arn": {"type": "str"},
             "task_role_arn": {"type": "str"},
             "cpu_architecture": {"type": "str", "choices": ["X86_64", "ARM64"], "default": "X86_64"},
+            "ephemeral_storage": {"type": "int", "default": DEFAULT_STORAGE},
             "volumes": {"type": "list", "elements": "str", "default": []},
             "tags": {"type": "dict", "required": True},
         },

@@ -58,6 +58,24 @@ options:
     description: Days for which versions are kept that were overwritten or deleted; V(0) to keep them for ever.
     type: int
     default: 0
+  transition_days:
+    description: Days after which objects are moved to O(transition_class); V(0) to leave them.
+    type: int
+    default: 0
+  transition_class:
+    description:
+      - Storage class for O(transition_days). V(INTELLIGENT_TIERING) costs what its use is worth; the others take money for
+        each read, and V(ONEZONE_IA) keeps objects in one zone alone.
+      - C(GLACIER) and C(DEEP_ARCHIVE) are refused, because their objects cannot be read before they are restored.
+    type: str
+    default: INTELLIGENT_TIERING
+  cors_origins:
+    description:
+      - Origins of pages whose scripts may read and write objects at signed addresses, without wildcards. CORS rules of others
+        are left alone.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Predicts exactly what a run would change.
@@ -117,6 +135,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
     aws_changes,
     deployment_names,
     s3_buckets,
+    s3_cors,
     s3_lifecycle,
     s3_log_delivery,
 )
@@ -185,6 +204,10 @@ def plan_present(
     settled = {"LifecycleConfiguration": {"Rules": kept}} if kept else {}
     operation = "put_bucket_lifecycle_configuration" if kept else "delete_bucket_lifecycle"
     changes.want("lifecycle", rules, kept, put(operation, **settled))
+    rules = bucket.cors() if exists else []
+    kept = s3_cors.merged(rules, params["cors_origins"])
+    settled = {"CORSConfiguration": {"CORSRules": kept}} if kept else {}
+    changes.want("cors", rules, kept, put("put_bucket_cors" if kept else "delete_bucket_cors", **settled))
     return changes
 
 
@@ -219,6 +242,7 @@ def check(name: str, params: dict[str, t.Any]) -> None:
         raise ValueError(f"Bucket {name}: the name {fault}; give one that follows the S3 naming rules")
     s3_log_delivery.check(params)
     s3_lifecycle.check(params)
+    s3_cors.check(params["cors_origins"])
 
 
 def remedy(params: dict[str, t.Any]) -> str:
@@ -259,6 +283,9 @@ def main() -> None:
             "expire_days": {"type": "int", "default": 0},
             "abort_upload_days": {"type": "int", "default": 0},
             "noncurrent_days": {"type": "int", "default": 0},
+            "transition_days": {"type": "int", "default": 0},
+            "transition_class": {"type": "str", "default": "INTELLIGENT_TIERING"},
+            "cors_origins": {"type": "list", "elements": "str", "default": []},
             "tags": {"type": "dict", "default": {}},
             "owner_tags": {"type": "dict", "required": True},
         },

@@ -27,6 +27,13 @@ options:
     description: Whether to fail when there is no such bucket.
     type: bool
     default: false
+  cors_origins:
+    description:
+      - Origins of pages whose scripts must read and write objects at signed addresses. What a CORS rule of the bucket does not
+        let them do becomes a warning, with the rule that would.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - mlops.mlflow_aws.read_only
   - amazon.aws.common.modules
@@ -59,6 +66,11 @@ arn:
   returned: success
   type: str
   sample: arn:aws:s3:::team-artifacts
+cors_missing:
+  description: The O(cors_origins) that no CORS rule of the bucket serves, all of them where the rules cannot be read.
+  returned: success
+  type: list
+  elements: str
 region:
   description: Region that was asked.
   returned: success
@@ -66,9 +78,25 @@ region:
   sample: eu-west-2
 """
 
+import json
+import typing as t
+
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, s3_buckets
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, s3_buckets, s3_cors
+
+
+def browsers(bucket: s3_buckets.Bucket, origins: list[str], warn: t.Callable[[str], None]) -> list[str]:
+    """The origins that the bucket's CORS rules do not serve, warned of."""
+    rules = bucket.cors_if_allowed() if origins else []
+    missing = s3_cors.unserved(rules or [], origins)
+    if missing:
+        reason = "its CORS rules cannot be read (allow s3:GetBucketCORS)" if rules is None else "no CORS rule lets them"
+        warn(
+            f"Bucket {bucket.name}: scripts of pages at {', '.join(missing)} cannot use signed addresses, {reason}; the bucket is not"
+            f" ours to change, so let its owner add the rule {json.dumps(s3_cors.rule(origins))}"
+        )
+    return missing
 
 
 def main() -> None:
@@ -77,6 +105,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "owner_tags": {"type": "dict", "required": True},
             "must_exist": {"type": "bool", "default": False},
+            "cors_origins": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -85,6 +114,7 @@ def main() -> None:
     with aws_changes.one_line_failures(module, "s3", f"Bucket {bucket.name}"):
         exists = bucket.exists()
         tags = bucket.tags_if_allowed() if exists else {}
+        missing = browsers(bucket, module.params["cors_origins"], module.warn) if exists else []
     if module.params["must_exist"] and not exists:
         module.fail_json(
             msg=f"Bucket {bucket.name}: there is no such bucket; create it, correct the name,"
@@ -92,7 +122,12 @@ def main() -> None:
         )
     owned = exists and aws_changes.carries(tags, aws_changes.text_tags(module.params["owner_tags"]))
     module.exit_json(
-        changed=False, exists=exists, owned=owned, arn=bucket.arn if exists else None, region=module.region
+        changed=False,
+        exists=exists,
+        owned=owned,
+        arn=bucket.arn if exists else None,
+        region=module.region,
+        cors_missing=missing,
     )
 
 

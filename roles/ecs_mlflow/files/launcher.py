@@ -41,6 +41,7 @@ VARIABLES = {
     "DB_POOL_SIZE": 5,  # of each of a worker's three engines: tracking, registry, users
     "DB_MAX_OVERFLOW": 0,
     "ARTIFACT_ROOT": REQUIRED,
+    "ARTIFACT_TRANSFER": "proxied",  # presigned: clients reach S3 themselves, with addresses that the server signs
     "ADMIN_USERNAME": "admin",
     "ADMIN_PASSWORD": REQUIRED,
     "SERVER_KEY": REQUIRED,
@@ -61,6 +62,7 @@ MOST = {"DB_PORT": 65535, "PORT": 65535, "WORKERS": 64, "DB_POOL_SIZE": 1000, "D
 CHOICES = {
     "DB_SSLMODE": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "DEFAULT_PERMISSION": ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS"),
+    "ARTIFACT_TRANSFER": ("proxied", "presigned"),
 }
 # What MLflow does since which version. Later versions are taken for the newest.
 OLDEST = (2, 18)
@@ -69,6 +71,7 @@ SINCE = {
     "host_check": (3, 5),
     "own_auth_version_table": (3, 6),  # before: both stores count in `alembic_version`
     "ascii_native_routes": (3, 9),
+    "signed_downloads": (3, 17),  # and clients that ask for them by themselves
 }
 LOCK = 0x6D6C666C6F77  # "mlflow"
 
@@ -109,6 +112,8 @@ class Settings:
             self._refuse("ADMIN_USERNAME", "remove the colon: basic authentication cannot carry it")
         if not re.match(r"[a-z0-9]+:/|/", self.artifact_root):
             self._refuse("ARTIFACT_ROOT", "give a URI such as s3://bucket/prefix")
+        if self.artifact_transfer == "presigned" and not self.has("signed_downloads"):
+            self._refuse("ARTIFACT_TRANSFER", f"give proxied, MLflow {self.mlflow_version} signs no downloads")
         if self.db_pool_size + self.db_max_overflow < 2:
             self._refuse("DB_POOL_SIZE", "give at least 2, for MLflow takes LAUNCHER_DB_MAX_OVERFLOW 0 for unset")
         if environment.get("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "").lower() in ("true", "1"):
@@ -393,10 +398,29 @@ def authenticate():
 '''
 
 
+# A server signs addresses whether or not clients reach S3, and newer clients then take no other way; 2.18.0 asks those
+# who upload so for no permission. The names by which its handlers ask whether the store can: now it never can.
+PROXIED_MODULE = '''
+from mlflow.server import handlers
+from mlflow.server.auth import create_app
+
+
+class Never:
+    """No artifact store is one."""
+
+
+handlers.MultipartUploadMixin
+for name in ("MultipartUploadMixin", "MultipartDownloadMixin"):
+    if hasattr(handlers, name):
+        setattr(handlers, name, Never)
+'''
+
+
 def private_environment(settings: Settings) -> dict[str, str]:
     """Write the private folder; return what MLflow needs in its environment to use it, and its engines' settings."""
     folder = Path(tempfile.mkdtemp(prefix="mlflow-"))  # mode 0700
-    for name, text in (("auth.ini", auth_ini(settings)), ("launcher_auth.py", AUTH_MODULE)):
+    files = {"auth.ini": auth_ini(settings), "launcher_auth.py": AUTH_MODULE, "launcher_proxied.py": PROXIED_MODULE}
+    for name, text in files.items():
         with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
     # MLflow takes an overflow of 0 for unset, and SQLAlchemy then 10: lend it one of the pool.
@@ -454,15 +478,16 @@ def server_command(settings: Settings) -> list[str]:
     and in 2.x keeps SIGTERM from gunicorn."""
     host, port, workers = settings.host, settings.port, str(settings.workers)
     drain, keep_alive = str(settings.graceful_timeout_seconds), str(settings.keep_alive_seconds)
+    app = ("launcher_proxied" if settings.artifact_transfer == "proxied" else "mlflow.server.auth") + ":create_app"
     if not settings.has("uvicorn"):
         # Threads: a slow upload must neither hold up health checks nor be killed by the workers' timeout.
         return [sys.executable, "-c", GUNICORN, "--bind", f"{host}:{port}", "--workers", workers,
                 "--worker-class", "gthread", "--threads", "8", "--timeout", "120", "--graceful-timeout", drain,
-                "--keep-alive", keep_alive, "mlflow.server.auth:create_app()"]
+                "--keep-alive", keep_alive, f"{app}()"]
     return [sys.executable, "-m", "uvicorn", "--host", host, "--port", str(port), "--workers", workers,
             "--timeout-graceful-shutdown", drain, "--timeout-keep-alive", keep_alive,
             # Its default of 5 s kills workers that are still importing on a small task.
-            "--timeout-worker-healthcheck", "60", "--no-server-header", "--factory", "mlflow.server.auth:create_app"]
+            "--timeout-worker-healthcheck", "60", "--no-server-header", "--factory", app]
 
 
 def serve(settings: Settings) -> None:

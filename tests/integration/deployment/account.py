@@ -95,7 +95,7 @@ def state(client: t.Callable[[str], t.Any], name: str) -> dict[str, t.Any]:
 def _bucket(s3: t.Any, name: str) -> dict[str, t.Any]:
     answers: dict[str, t.Any] = {"name": name}
     for call in ("get_bucket_policy", "get_bucket_lifecycle_configuration", "get_bucket_encryption", "get_public_access_block",
-                 "get_bucket_versioning", "get_bucket_tagging"):  # fmt: skip
+                 "get_bucket_versioning", "get_bucket_tagging", "get_bucket_cors"):  # fmt: skip
         try:
             answers[call] = getattr(s3, call)(Bucket=name)
         except s3.exceptions.ClientError as error:

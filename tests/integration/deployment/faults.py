@@ -243,7 +243,7 @@ def environment(**values: str) -> t.Callable[[dict], None]:
 def without_basic_auth(container: dict) -> None:
     """The launcher starts MLflow's plain application, as `mlflow server` without --app-name does."""
     launcher = container["entryPoint"][-1]
-    changed = launcher.replace('"--factory", "mlflow.server.auth:create_app"]', '"mlflow.server.fastapi_app:app"]')
+    changed = launcher.replace('"--factory", app]', '"mlflow.server.fastapi_app:app"]')
     assert changed != launcher
     container["entryPoint"][-1] = changed
 

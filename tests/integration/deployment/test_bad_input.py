@@ -24,6 +24,10 @@ REFUSED = [
     ({"mlflow_version": "3.18.0"}, ["3.18.0"]),
     ({"ecs_mlflow_desired_count": 0}, ["0"]),
     ({"ecs_mlflow_desired_count": "two"}, ["two"]),
+    ({"mlflow_version": "2.18.0", "ecs_mlflow_artifact_transfer": "presigned"}, ["ecs_mlflow_artifact_transfer", "2.18.0 signs no"]),
+    ({"mlflow_largest_artifact_gib": 10, "alb_idle_timeout": 60}, ["alb_idle_timeout = 60", "mlflow_largest_artifact_gib = 10"]),
+    ({"mlflow_waf": True, "waf_rule_groups": [{"name": "AWSManagedRulesCommonRuleSet"}]}, ["waf_rule_groups", "mlflow_largest_artifact_gib"]),
+    ({"artifacts_transition_days": 90, "artifacts_transition_class": "GLACIER"}, ["artifacts_transition_class", "restored"]),
 ]
 
 

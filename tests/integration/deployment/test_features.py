@@ -45,6 +45,13 @@ FEATURES = {
         "scaling_max_count": 3,
         "scaling_schedules": [{"name": "new-year", "schedule": "at(2099-01-01T00:00:00)", "min_count": 3}],
     },
+    "artifacts": {
+        "ecs_mlflow_artifact_transfer": "presigned",
+        "mlflow_largest_artifact_gib": 20,
+        "alb_idle_timeout": 300,
+        "ecs_mlflow_ephemeral_storage_gib": 50,
+        "artifacts_transition_days": 60,
+    },
     "tasks": {
         "ecs_mlflow_container_insights": True,
         "ecs_mlflow_read_only_root_filesystem": False,

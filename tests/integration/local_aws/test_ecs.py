@@ -116,7 +116,7 @@ class Account:
         )
         return role["Role"]["Arn"]
 
-    def register(self, family, command, volumes=(), **container):
+    def register(self, family, command, volumes=(), storage=None, **container):
         definition = {
             "name": "main", "image": IMAGE, "command": command, "essential": True,
             "portMappings": [{"containerPort": 5000}],
@@ -127,6 +127,7 @@ class Account:
         answer = self.ecs.register_task_definition(
             family=family, requiresCompatibilities=["FARGATE"], networkMode="awsvpc", cpu="256", memory="512",
             executionRoleArn=self.role, containerDefinitions=[definition | container], volumes=list(volumes),
+            **({"ephemeralStorage": {"sizeInGiB": storage}} if storage else {}),
         )
         return answer["taskDefinition"]["taskDefinitionArn"]
 
@@ -245,8 +246,9 @@ def test_a_read_only_root_file_system_is_writable_where_a_volume_is_mounted_alon
     assert account.lines(writable["taskArn"]) == ["written"] * 3 + ["1"]
     confined = account.finished(account.register("confined", command, readonlyRootFilesystem=True))
     mounted = account.finished(account.register(
-        "mounted", command, volumes=[{"name": "tmp"}], readonlyRootFilesystem=True, mountPoints=mount
+        "mounted", command, volumes=[{"name": "tmp"}], storage=30, readonlyRootFilesystem=True, mountPoints=mount
     ))  # fmt: skip
+    assert [task["ephemeralStorage"]["sizeInGiB"] for task in (confined, mounted)] == [20, 30]
     if read_only_root.version():
         assert [line.split(": ")[-1] for line in account.lines(confined["taskArn"])] == ["Permission denied"] * 3 + ["1"]
         lines = [line.split(": ")[-1] for line in account.lines(mounted["taskArn"])]

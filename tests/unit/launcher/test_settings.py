@@ -39,6 +39,9 @@ WRONG = [
     ({"LAUNCHER_AUTH_DB_NAME": "mlflow_db"}, "LAUNCHER_AUTH_DB_NAME is 'mlflow_db'"),
     ({"LAUNCHER_ADMIN_USERNAME": "ad:min"}, "LAUNCHER_ADMIN_USERNAME is 'ad:min'"),
     ({"LAUNCHER_ARTIFACT_ROOT": "bucket/prefix"}, "LAUNCHER_ARTIFACT_ROOT is 'bucket/prefix'"),
+    ({"LAUNCHER_ARTIFACT_TRANSFER": "direct"}, "LAUNCHER_ARTIFACT_TRANSFER is 'direct'"),
+    ({"LAUNCHER_ARTIFACT_TRANSFER": "presigned", "LAUNCHER_MLFLOW_VERSION": "2.18.0"},
+     "LAUNCHER_ARTIFACT_TRANSFER is 'presigned': give proxied, MLflow 2.18.0 signs no downloads"),
     ({"LAUNCHER_DB_POOL_SIZE": "1", "LAUNCHER_DB_MAX_OVERFLOW": "0"}, "LAUNCHER_DB_POOL_SIZE is 1: give at least 2"),
     ({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "true"}, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION is true"),
 ]
@@ -104,6 +107,17 @@ def test_the_server_gets_no_variable_of_the_launcher_and_no_secret_it_does_not_n
     assert not [name for name in result if name.startswith("LAUNCHER_")]
     assert "the-admin-password" not in result.values()
     assert not any("password" in part or "server-key" in part for part in launcher.server_command(settings))
+
+
+@pytest.mark.parametrize(("version", "transfer", "app"), [
+    ("2.18.0", "proxied", "launcher_proxied:create_app()"), ("3.17.2", "proxied", "launcher_proxied:create_app"),
+    ("3.17.2", "presigned", "mlflow.server.auth:create_app")])
+def test_only_a_server_whose_clients_reach_s3_may_sign(
+        launcher: ModuleType, environment: dict[str, str], version: str, transfer: str, app: str):
+    changes = {"LAUNCHER_MLFLOW_VERSION": version, "LAUNCHER_ARTIFACT_TRANSFER": transfer}
+    assert launcher.server_command(launcher.Settings(environment | changes))[-1] == app
+    folder = Path(server(launcher, environment)["MLFLOW_AUTH_CONFIG_PATH"]).parent
+    assert "MultipartDownloadMixin" in (folder / "launcher_proxied.py").read_text()
 
 
 def test_the_private_folder_is_private(launcher: ModuleType, environment: dict[str, str]):

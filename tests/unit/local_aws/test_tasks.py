@@ -72,6 +72,19 @@ def test_what_fargate_or_the_local_aws_refuses(container, message):
         ecs_cluster_api.check_registration(request(**container))
 
 
+@pytest.mark.parametrize(("storage", "changes", "message"), [
+    ({"sizeInGiB": 20}, {}, "sizeInGiB 20 is not between 21 and 200"),
+    ({"sizeInGiB": 201}, {}, "sizeInGiB 201 is not between"),
+    ({}, {}, "sizeInGiB None"),
+    ({"sizeInGiB": 30}, {"requiresCompatibilities": ["EC2"]}, "Fargate only"),
+])
+def test_storage_is_21_to_200_gib_on_fargate_alone(storage, changes, message):
+    with pytest.raises(RequestError, match=message):
+        ecs_cluster_api.check_registration({**request(), **changes, "ephemeralStorage": storage})
+    good = {**request(), "ephemeralStorage": {"sizeInGiB": 21}}
+    assert ecs_cluster_api.check_registration(good)["cpu"] == "256"
+
+
 def test_port_mappings_are_completed_as_awsvpc_does():
     containers = ecs_cluster_api.normal_containers([CONTAINER | {"portMappings": [{"containerPort": 5000}]}])
     assert containers[0]["portMappings"] == [{"containerPort": 5000, "hostPort": 5000, "protocol": "tcp"}]

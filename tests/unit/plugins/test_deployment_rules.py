@@ -86,7 +86,7 @@ def test_the_reference_deployment_is_accepted_with_warnings():
     warned = [line.split(" = ")[0] for line in found.warnings]
     assert warned == ["preflight_mlflow_version", "preflight_task_memory", "preflight_db_instance_class"]
     assert "1016 of 1024 MiB" in found.warnings[1] and "3.11" in found.warnings[0]
-    assert derived == {"mlflow_workers": 4, "db_pool_size": 1, "db_max_overflow": 1, "db_max_connections": 80}
+    assert derived == {"mlflow_workers": 4, "db_pool_size": 1, "db_max_overflow": 1, "db_max_connections": 80, "transfer": None}
 
 
 def test_an_existing_network_is_accepted():
@@ -101,7 +101,7 @@ def test_a_closed_network_is_accepted():
 def test_nothing_given_is_nothing_refused():
     found = Findings()
     assert check({}, found) == dict.fromkeys(
-        ["mlflow_workers", "db_pool_size", "db_max_overflow", "db_max_connections"]
+        ["mlflow_workers", "db_pool_size", "db_max_overflow", "db_max_connections", "transfer"]
     )
     assert found.problems == found.warnings == []
 
@@ -334,6 +334,7 @@ def test_workers_are_left_alone_without_memory_or_version():
         "db_pool_size": None,
         "db_max_overflow": None,
         "db_max_connections": 80,
+        "transfer": None,
     }
 
 

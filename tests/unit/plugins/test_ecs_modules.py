@@ -239,6 +239,24 @@ def test_task_definition_change_is_predicted(recorded, run_module, other):
     assert result["diff"]["before"] != result["diff"]["after"]
 
 
+@pytest.mark.parametrize(("had", "asked", "changed"), [(None, 20, False), (20, 20, False), (50, 50, False), (50, 20, True), (None, 50, True)])
+def test_storage_that_nobody_speaks_of_is_fargates_own(recorded, run_module, had, asked, changed):
+    definition = {**DEFINITION, **({"ephemeralStorage": {"sizeInGiB": had}} if had else {})}
+    result = {"taskDefinition": DEFINITION}
+    said = {"sizeInGiB": asked} if asked != 20 else None
+    recorded(
+        call("describe_task_definition", {"taskDefinition": definition, "tags": API_TAGS}),
+        *([call("register_task_definition", result, ephemeralStorage=said)] if changed else []),
+    )
+    assert run_module(ecs_task_definition, dict(ASK, ephemeral_storage=asked))["changed"] is changed
+
+
+def test_storage_that_fargate_does_not_give_is_refused(recorded, run_module):
+    recorded()
+    result = run_module(ecs_task_definition, dict(ASK, ephemeral_storage=201))
+    assert result["failed"] and "ephemeral_storage = 201: Fargate gives 20 to 200 GiB" in result["msg"]
+
+
 def test_only_our_revisions_of_the_family_are_removed(recorded, run_module):
     foreign = ARN.replace(":3", ":2")
     retired = ARN.replace(":3", ":1")

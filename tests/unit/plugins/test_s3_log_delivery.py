@@ -56,7 +56,7 @@ def test_each_service_writes_logs_of_this_account_only() -> None:
 
 
 def kept(rules: list[dict], **days: int) -> list[dict]:
-    return s3_lifecycle.merged(rules, {**dict.fromkeys(s3_lifecycle.RULES, 0), **days})
+    return s3_lifecycle.merged(rules, {**dict.fromkeys(s3_lifecycle.RULES, 0), "transition_class": "STANDARD_IA", **days})
 
 
 def test_lifecycle_rules_of_others_stay() -> None:

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import json
+import time
 import typing as t
+import urllib.error
+import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
@@ -77,6 +80,58 @@ def test_own_bucket(run_role: t.Callable, s3: t.Any) -> None:
     assert (again.rc, again.changed, again.writes) == (0, 0, [])
     nothing = run_role("artifacts", variables, "info").outputs
     assert nothing == {"bucket": None, "bucket_arn": None, "prefix": None, "artifact_root": None, "owned": False}
+
+
+ORIGIN = "https://mlflow.example.com"
+
+
+def asked(url: str, method: str, body: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of what a browser would get."""
+    request = urllib.request.Request(url, method=method, data=body, headers={key.replace("_", "-"): one for key, one in headers.items()})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, dict(answer.headers), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read()
+
+
+def test_scripts_of_our_pages_alone_use_signed_addresses(run_role: t.Callable, s3: t.Any) -> None:
+    variables = {"artifacts_name": "cors", "artifacts_bucket": "cors-artifacts", "artifacts_create_bucket": True}
+    on = {**variables, "artifacts_cors_origins": [ORIGIN], "artifacts_transition_days": 60, "artifacts_transition_class": "STANDARD_IA"}
+    runs = [run_role("artifacts", on, check=check) for check in (True, False, True, False)]
+    assert [run.changed for run in runs] == [1, 1, 0, 0], runs[3].stdout
+    rules = s3.get_bucket_lifecycle_configuration(Bucket="cors-artifacts")["Rules"]
+    assert [one.get("Transitions") for one in rules] == [None, [{"Days": 60, "StorageClass": "STANDARD_IA"}]]
+
+    where = {"Bucket": "cors-artifacts", "Key": "model.bin"}
+    put, get = (s3.generate_presigned_url(operation, Params=where, ExpiresIn=2) for operation in ("put_object", "get_object"))
+    wants = {"Access_Control_Request_Method": "PUT", "Access_Control_Request_Headers": "content-type"}
+    status, headers, _body = asked(put, "OPTIONS", Origin=ORIGIN, **wants)
+    assert (status, headers["Access-Control-Allow-Origin"]) == (200, ORIGIN) and "PUT" in headers["Access-Control-Allow-Methods"]
+    status, headers, body = asked(put, "OPTIONS", Origin="https://evil.example.com", **wants)
+    assert status == 403 and b"This CORS request is not allowed" in body and "Access-Control-Allow-Origin" not in headers
+    status, headers, _body = asked(put, "PUT", b"weights", Origin=ORIGIN)
+    assert (status, headers["Access-Control-Allow-Origin"], headers["Access-Control-Expose-Headers"][:4]) == (200, ORIGIN, "ETag")
+    status, headers, body = asked(get, "GET", Origin="https://evil.example.com")
+    assert (status, body) == (200, b"weights") and "Access-Control-Allow-Origin" not in headers
+    time.sleep(3)
+    status, _headers, body = asked(get, "GET")
+    assert status == 403 and b"Request has expired" in body
+
+    off = run_role("artifacts", variables)
+    assert (off.rc, sorted(off.writes)) == (0, ["s3:DeleteBucketCors", "s3:PutBucketLifecycleConfiguration"]), off.stdout
+    status, _headers, body = asked(put, "OPTIONS", Origin=ORIGIN, **wants)
+    assert status == 403 and b"CORS is not enabled for this bucket" in body
+    asleep = run_role("artifacts", {**on, "artifacts_transition_class": "GLACIER"})
+    assert asleep.rc == 2 and asleep.writes == [] and "its objects must be restored" in " ".join(asleep.stdout.split())
+
+
+def test_what_an_existing_bucket_lacks_is_told_and_not_changed(run_role: t.Callable, s3: t.Any) -> None:
+    s3.create_bucket(Bucket="told-artifacts", CreateBucketConfiguration=LONDON)
+    variables = {"artifacts_name": "told", "artifacts_bucket": "told-artifacts", "artifacts_cors_origins": [ORIGIN]}
+    run = run_role("artifacts", variables)
+    assert (run.rc, run.changed, run.writes) == (0, 0, []), run.stdout
+    assert f"scripts of pages at {ORIGIN} cannot use signed addresses" in " ".join(run.stdout.split())
 
 
 def test_drift_is_mended_and_other_statements_are_kept(run_role: t.Callable, s3: t.Any) -> None:

@@ -102,9 +102,10 @@ def test_rules_that_block_uploads_are_refused_and_would_block_them(
         "waf_rule_groups": [{"name": COMMON}],
     }
     refused = run_role("waf", variables, "check")
-    assert refused.rc == 2 and refused.writes == [] and "nobody could upload an artifact" in " ".join(
-        refused.stdout.split()
-    ), refused.stdout
+    said = " ".join(refused.stdout.split())
+    assert refused.rc == 2 and refused.writes == [] and "nobody could upload an artifact" in said, refused.stdout
+    assert "bodies of up to 1024 MiB must pass (waf_largest_body_mib; in a deployment it follows from mlflow_largest_artifact_gib" in said
+    assert run_role("waf", {**variables, "waf_largest_body_mib": 0}, "check").rc == 0
     made = run_role("waf", variables)
     assert made.rc == 0, made.stdout
     assert answers(load_balancer["url"]) == {**dict.fromkeys(OPEN, 403), "ordinary": 200}
