@@ -5,6 +5,7 @@
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/resource-initialization-error.html
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html (kms:Decrypt for keys of one's own)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from . import kms_keys
 from .ecs_permissions import Role
 
 INITIALIZATION_ERROR = "ResourceInitializationError: unable to pull secrets or registry auth: "
@@ -105,6 +107,12 @@ def _read(reference: SecretReference, role: Role, account_id: str, region: str, 
         raise _fetch_error(
             reference, "ResourceNotFoundException: Secrets Manager can't find the specified secret."
         )
+    key_id = stored.kms_key_id
+    # A key of AWS's lets everybody in the account decrypt whom Secrets Manager lets; one's own leaves it to IAM.
+    if kms_keys.is_own(key_id):
+        key = kms_keys.find(account_id, region, key_id)
+        if not role.may("kms:Decrypt", key.arn if key else key_id):
+            raise _fetch_error(reference, "AccessDeniedException: Access to KMS is not allowed")
     try:
         answer = backend.get_secret_value(
             secret_id=reference.secret_id,
@@ -113,7 +121,8 @@ def _read(reference: SecretReference, role: Role, account_id: str, region: str, 
         )
     except Exception as error:  # moto's error classes differ by cause; their text is AWS's
         text = " ".join(str(getattr(error, "message", error)).split())
-        raise _fetch_error(reference, f"{type(error).__name__}: {text}") from None
+        kind = getattr(error, "error_type", type(error).__name__)
+        raise _fetch_error(reference, f"{kind}: {text}") from None
     if "SecretString" not in answer:
         raise SecretError(RETRIEVAL_ERROR + f"secret {reference.secret_id} is binary: ECS needs a secret string")
     return answer["SecretString"]

@@ -37,14 +37,19 @@ ALSO = {
     # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/tagging-during-creation.html
     "elasticloadbalancing:CreateLoadBalancer": ["elasticloadbalancing:AddTags"],
     # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/security_iam_service-with-iam.html
-    "rds:CreateDBInstance": ["rds:AddTagsToResource"],
+    # and, with a key of one's own, https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.Keys.html
+    "rds:CreateDBInstance": ["rds:AddTagsToResource", "kms:CreateGrant", "kms:DescribeKey"],
     "rds:CreateEventSubscription": ["rds:AddTagsToResource"],
     # The final snapshot: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html
     "rds:DeleteDBInstance": ["rds:AddTagsToResource", "rds:CreateDBSnapshot"],
     # Versions of objects: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
     "s3:DeleteObjects": ["s3:DeleteObjectVersion"],
     # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html
-    "secretsmanager:CreateSecret": ["secretsmanager:TagResource"],
+    # and https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
+    "secretsmanager:CreateSecret": ["secretsmanager:TagResource", "kms:Decrypt", "kms:GenerateDataKey"],
+    "secretsmanager:UpdateSecret": ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"],
+    # https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html
+    "kms:CreateKey": ["kms:TagResource"],
     # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogGroup.html
     "logs:CreateLogGroup": ["logs:TagResource"],
     # https://docs.aws.amazon.com/acm/latest/APIReference/API_RequestCertificate.html
@@ -117,6 +122,8 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "elasticloadbalancing:loadbalancer": ("loadbalancer/app/DEPLOYMENT/*",),
     "elasticloadbalancing:targetgroup": ("targetgroup/DEPLOYMENT/*",),
     "iam:role": ("role/DEPLOYMENT-*",),
+    "kms:alias": ("alias/DEPLOYMENT",),
+    "kms:key": ("key/*",),
     "logs:log-group": tuple(
         f"log-group:{name}{rest}" for name in LOG_GROUPS for rest in ("", ":*") if not (rest and name.endswith("*"))
     ),
@@ -138,7 +145,11 @@ RESOURCES: dict[str, tuple[str, ...]] = {
 }
 
 # They can be confined to what no deployment has, or by what their requests do not name.
-UNCONFINED = {"cloudwatch:DescribeAlarms", "ecs:ListTasks"}
+UNCONFINED = {"cloudwatch:DescribeAlarms", "ecs:ListTasks", "rds:DescribeDBInstances", "rds:DescribeDBSnapshots"}
+# What is not there, or somebody else's, carries no tag and must be seen to be so.
+UNTAGGED = {"kms:DescribeKey", "kms:ListResourceTags"}
+# Keys have no names beforehand: they are known by their tag, aliases by their name. CreateKey makes what it tags.
+TAGGED = {"kms:key": "aws:ResourceTag/mlflow-deployment", "kms:CreateKey": "aws:RequestTag/mlflow-deployment"}
 
 
 def actions_of(operation: str) -> set[str]:
@@ -172,14 +183,29 @@ def resources_of(action: str, formats: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def confined(action: str, resources: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The resources of an action, by the tag that they must carry; empty for none."""
+    keys = tuple(one for one in resources if ":kms:" in one and ":key/" in one and action not in UNTAGGED)
+    others = tuple(one for one in resources if one not in keys)
+    if keys:
+        yield keys, TAGGED["kms:key"]
+    if action == "kms:TagResource":
+        # A key that is being made has no tag yet.
+        yield ("*",), TAGGED["kms:CreateKey"]
+    if others:
+        yield others, TAGGED.get(action, "")
+
+
 def statements(operations: Iterable[str], formats_of: Any) -> Iterator[dict[str, Any]]:
     """Statements of all policies; `formats_of(action)` are the ARN formats that AWS confines an action by."""
     operations = sorted(operations)
-    grouped: dict[tuple[str, tuple[str, ...]], set[str]] = defaultdict(set)
+    grouped: dict[tuple[str, tuple[str, ...], str], set[str]] = defaultdict(set)
     for action in {action for operation in operations for action in actions_of(operation)}:
-        grouped[action.split(":", 1)[0], resources_of(action, formats_of(action))].add(action)
-    for (_service, resources), actions in sorted(grouped.items()):
-        yield {"Effect": "Allow", "Action": sorted(actions), "Resource": list(resources)}
+        for resources, tag in confined(action, resources_of(action, formats_of(action))):
+            grouped[action.split(":", 1)[0], resources, tag].add(action)
+    for (_service, resources, tag), actions in sorted(grouped.items()):
+        condition = {"Condition": {"StringEquals": {tag: "DEPLOYMENT"}}} if tag else {}
+        yield {"Effect": "Allow", "Action": sorted(actions), "Resource": list(resources), **condition}
     passed = sorted({PASSED_TO[one] for one in operations if one in PASSED_TO})
     yield {
         "Effect": "Allow",

@@ -21,9 +21,10 @@ from moto.rds.exceptions import (
     DBInstanceNotFoundError,
     InvalidParameterCombination,
     InvalidParameterValue,
+    KMSKeyNotAccessibleFault,
 )
 
-from .. import rds_events, rds_groups, rds_offers
+from .. import kms_keys, rds_events, rds_groups, rds_offers
 from ..rds_instances import Instances
 from ..rds_logs import LogExports
 from ..rds_os_metrics import EnhancedMonitoring
@@ -95,6 +96,14 @@ def _patch_instances(instances: Instances) -> None:
                 f"Invalid storage size for engine name postgres and storage type gp3: {storage}"
             )
         self._validate_db_identifier(identifier)
+        keys = {
+            name: _key_arn(self, db_kwargs[name])
+            for name in ("kms_key_id", "performance_insights_kms_key_id")
+            if db_kwargs.get(name)
+        }
+        if "kms_key_id" in keys and str(db_kwargs.get("storage_encrypted")).lower() != "true":
+            raise InvalidParameterCombination("A KMS key needs storage encryption (StorageEncrypted).")
+        db_kwargs = {**db_kwargs, **keys}
         settled = {"engine_version": version, "db_parameter_group_name": group, "license_model": "postgresql-license"}
         instance = INSTANCE(self, **{**db_kwargs, **settled})
         instance.dbi_resource_id = f"db-{models.random.get_random_hex(26).upper()}"
@@ -158,6 +167,9 @@ def _patch_instances(instances: Instances) -> None:
         if group:
             version = changes.get("engine_version") or instance.engine_version
             changes["db_parameter_group_name"] = check_parameter_group(self, group, version)
+        insights_key = changes.get("performance_insights_kms_key_id")
+        if insights_key:
+            changes["performance_insights_kms_key_id"] = _key_arn(self, insights_key)
         for attribute, (argument, _default) in KEPT.items():
             if argument in changes:
                 setattr(instance, attribute, changes.pop(argument))
@@ -253,6 +265,13 @@ def _patch_instances(instances: Instances) -> None:
     replace(INSTANCE, "endpoint", property(_endpoint))
     replace(INSTANCE, "address", property(lambda self: self.local_address))
     INSTANCE.enhanced_monitoring_resource_arn = property(_enhanced_monitoring)
+
+
+def _key_arn(backend: Any, key_id: str) -> str:
+    """CreateDBInstance, KmsKeyId: RDS answers the ARN, whatever it was told, and takes no key that cannot be used."""
+    if kms_keys.unusable(backend.account_id, backend.region_name, key_id):
+        raise KMSKeyNotAccessibleFault(key_id)
+    return kms_keys.find(backend.account_id, backend.region_name, key_id).arn
 
 
 def _refusing(what: str) -> Callable[..., Any]:

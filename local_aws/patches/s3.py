@@ -7,6 +7,9 @@ origin, method and headers, and whose signed addresses run out.
 moto ignores Condition and most principals, names permissions after HTTP methods, and asks the policy about some
 requests only. Here bucket_policies judges every request, and a policy that it cannot judge is refused. moto answers a
 browser with what all CORS rules say together, or with none on most requests; here cors_rules finds the one that fits.
+
+moto remembers the KMS key of an object, but does not mind whether anybody may use it.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from moto.iam.access_control import PermissionResult
 from moto.s3 import models, responses
 from moto.s3.exceptions import InvalidBucketName, S3AccessDeniedError, S3ClientError
 
-from .. import bucket_policies, cors_rules, requests
+from .. import bucket_policies, cors_rules, kms_keys, requests
 from ..bucket_policies import Caller
 from ..ecs_permissions import Role
 from ..runtime import Runtime
@@ -38,6 +41,9 @@ RESULTS = {
     bucket_policies.DENY: PermissionResult.DENIED,
     bucket_policies.NEITHER: PermissionResult.NEUTRAL,
 }
+# Operations on objects that encrypt, and those that decrypt; the parts of an upload need both (UsingKMSEncryption).
+ENCRYPTING = {"CopyObject", "CreateMultipartUpload", "PutObject", "UploadPart", "UploadPartCopy"}
+DECRYPTING = {"CompleteMultipartUpload", "GetObject", "HeadObject", "UploadPart", "UploadPartCopy"}
 # The root user can do these whatever the policy says (PutBucketPolicy, GetBucketPolicy, DeleteBucketPolicy).
 ROOT_ALWAYS = ("PutBucketPolicy", "GetBucketPolicy", "DeleteBucketPolicy")
 
@@ -123,6 +129,41 @@ def _patch_policies(runtime: Runtime) -> None:
             if bucket_policies.verdict(bucket.policy, caller, action, resource) == bucket_policies.DENY:
                 raise S3AccessDeniedError()
 
+    def key_of(backend: Any, path: str, version: str | None) -> str | None:
+        """The KMS key that an object is encrypted with."""
+        name, _unused, key = path.partition("/")
+        found = backend.get_object(name, key, version_id=version) if name in backend.buckets else None
+        return found.kms_key_id if getattr(found, "encryption", None) == "aws:kms" else None
+
+    def refuse_without_key(self: Any, request: Any) -> None:
+        operation, caller = asks(request)
+        bucket = self.backend.buckets.get(operation.resource.partition("/")[0])
+        if bucket is None or operation.action not in ENCRYPTING | DECRYPTING:
+            return
+        rule = ((bucket.encryption or {}).get("Rule") or {}).get("ApplyServerSideEncryptionByDefault") or {}
+        key = request.headers.get("x-amz-server-side-encryption-aws-kms-key-id") or rule.get("KMSMasterKeyID")
+        if operation.action in ("GetObject", "HeadObject"):
+            key = key_of(self.backend, operation.resource, request.args.get("versionId"))
+        needed = [("kms:GenerateDataKey", key)] if operation.action in ENCRYPTING else []
+        needed += [("kms:Decrypt", key)] if operation.action in DECRYPTING else []
+        source = request.headers.get("x-amz-copy-source")
+        if source:
+            path, _unused, version = urllib.parse.unquote(source).lstrip("/").partition("?versionId=")
+            needed.append(("kms:Decrypt", key_of(self.backend, path, version or None)))
+        for action, one in needed:
+            if kms_keys.is_own(one):
+                refuse_key(bucket.region_name, caller, action, str(one))
+
+    def refuse_key(region: str, caller: Caller, action: str, key: str) -> None:
+        reason = kms_keys.unusable(account, region, key)
+        if reason:
+            state = "NotFoundException" if "exist" in reason else "KMSInvalidStateException"
+            raise S3ClientError(f"KMS.{'DisabledException' if 'disabled' in reason else state}", reason)
+        arn = kms_keys.find(account, region, key).arn
+        # Of those who call, only tasks have a role whose policies are known here.
+        if caller.arn not in (None, root) and kms_keys.denied(account, str(caller.arn), arn, action):
+            raise S3AccessDeniedError()
+
     def permission(self: Any, action: str, resource: str) -> Any:
         if self.policy is None:
             return PermissionResult.NEUTRAL
@@ -150,6 +191,7 @@ def _patch_policies(runtime: Runtime) -> None:
             return _preflight(self, request)
         _refuse_expired(request.args)
         refuse_denied(self, request)
+        refuse_without_key(self, request)
         status, headers, body = plain_key(self, request, full_url)
         # moto says no more than 403 where it denies.
         return status, _told_to_browsers(self, request, headers), body or (DENIED if status == 403 else body)

@@ -8,6 +8,9 @@ https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.
 
 And in which moving AWSCURRENT changes what GetSecretValue answers; moto goes on answering the earlier version.
 https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecretVersionStage.html
+
+And whose secrets cannot be read while their KMS key cannot be used; moto only remembers which key it is.
+https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from moto.secretsmanager.exceptions import InvalidRequestException
+from moto.secretsmanager.exceptions import InvalidRequestException, SecretsManagerClientError
 from moto.secretsmanager.models import SecretsManagerBackend
 
+from .. import kms_keys
 from ..runtime import Runtime
 from . import replace
 
@@ -40,6 +44,7 @@ GUARDED = {
 
 def apply(_runtime: Runtime) -> None:
     _current_moves()
+    _keys_are_used()
     for name, parameter in GUARDED.items():
         _guard(name, parameter, lambda *_arguments: MARKED)
     _guard("create_secret", "name", lambda *_arguments: SCHEDULED)
@@ -61,6 +66,31 @@ def _current_moves() -> None:
         return answer
 
     replace(SecretsManagerBackend, "update_secret_version_stage", moved)
+
+
+def _keys_are_used() -> None:
+    def using(name: str, failure: str, verb: str) -> None:
+        plain = getattr(SecretsManagerBackend, name)
+        signature = inspect.signature(plain)
+
+        @functools.wraps(plain)
+        def used(self: Any, *arguments: Any, **more: Any) -> Any:
+            given = signature.bind(self, *arguments, **more).arguments
+            # An empty one is the key of AWS again (UpdateSecret, KmsKeyId).
+            if given.get("kms_key_id") == "":
+                given["kms_key_id"] = self.DEFAULT_KMS_KEY_ALIAS
+            secret = self.secrets.get(given.get("secret_id") or given.get("name"))
+            key = given.get("kms_key_id") or (secret.kms_key_id if secret is not None else None)
+            if kms_keys.is_own(key) and (reason := kms_keys.unusable(self.account_id, self.region_name, key)):
+                text = f"Secrets Manager can't {verb} the protected secret text using the provided KMS key: {reason}"
+                raise SecretsManagerClientError(failure, text)
+            return plain(**given)
+
+        replace(SecretsManagerBackend, name, used)
+
+    using("get_secret_value", "DecryptionFailure", "decrypt")
+    for name in ("create_secret", "put_secret_value", "update_secret"):
+        using(name, "EncryptionFailure", "encrypt")
 
 
 def _guard(name: str, parameter: str, refusal: Callable[[dict[str, Any]], str | None]) -> None:

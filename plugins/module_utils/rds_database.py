@@ -217,13 +217,22 @@ class Database:
         }
 
     def _plan_modifications(self, changes: aws_changes.Changes) -> None:
+        refused = rds_rules.key_problem(self.instance, self.params["kms_key"], "")
+        if refused:
+            raise ValueError(refused)
         if self.instance.get("DBName") != self.params["database_name"]:
             raise ValueError(
                 f"database_name = {self.params['database_name']}: the instance was made with"
                 f" {self.instance.get('DBName')}, and RDS does not rename databases; set it back"
             )
         change, before = rds_rules.modifications(self.instance, self._wanted())
+        # What is collected already keeps its key.
+        if change.get("EnablePerformanceInsights") and not self.instance.get("PerformanceInsightsKMSKeyId"):
+            change.update(self._insights_key())
         changes.want("instance", before, change, lambda: self._modify(change))
+
+    def _insights_key(self) -> dict[str, str]:
+        return {"PerformanceInsightsKMSKeyId": self.params["kms_key"]} if self.params["kms_key"] else {}
 
     def _modify(self, change: dict[str, t.Any]) -> None:
         self._with_role(self.rds.modify_db_instance, DBInstanceIdentifier=self.name, ApplyImmediately=True, **change)
@@ -258,6 +267,10 @@ class Database:
             del wanted["MaxAllocatedStorage"]
         if "." not in wanted["EngineVersion"]:
             wanted["EngineVersion"] = rds_rules.newest(self._offered_versions(), wanted["EngineVersion"], self.region)
+        if self.params["kms_key"]:
+            wanted["KmsKeyId"] = self.params["kms_key"]
+        if wanted["EnablePerformanceInsights"]:
+            wanted.update(self._insights_key())
         username, password = self._master_user()
         self._with_role(
             self.rds.create_db_instance,

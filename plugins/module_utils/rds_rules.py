@@ -131,6 +131,28 @@ def maximum_change(current: int | None, allocated: int, wanted: int) -> int | No
     return allocated if current is not None and current > allocated else None
 
 
+def key_problem(instance: dict | None, kms_key: str, former_kms_key: str) -> str | None:
+    """Why the instance cannot have this key of KMS; None if it can. Empty for any key, and for no former one.
+
+    RDS never changes the key of an instance: "Encrypting Amazon RDS resources" in its user guide.
+    """
+    if instance is None:
+        return None
+    has = instance.get("KmsKeyId") or "no key"
+    what = f"Database {instance['DBInstanceIdentifier']}: it is encrypted with {has}, and RDS cannot change that"
+    if kms_key and has != kms_key:
+        return (
+            f"{what} to {kms_key}; leave the database out of encryption_parts, or make a snapshot, copy it with this key"
+            " and restore it under the same name"
+        )
+    if former_kms_key and has == former_kms_key:
+        return (
+            f"{what}, so the key cannot go; leave mlflow_encryption on, or make a snapshot, copy it with another key"
+            " and restore it under the same name"
+        )
+    return None
+
+
 def log_exports(instance: dict) -> list[str]:
     """The logs that are exported, or will be when what is under way is done."""
     pending = instance.get("PendingCloudwatchLogsExports") or {}
@@ -192,4 +214,5 @@ def summary(instance: dict | None) -> dict[str, t.Any]:
         "database_name": instance.get("DBName"),
         "engine_version": instance.get("EngineVersion"),
         "instance_class": instance.get("DBInstanceClass"),
+        "kms_key_arn": instance.get("KmsKeyId"),
     }

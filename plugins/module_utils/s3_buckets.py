@@ -19,6 +19,8 @@ ALL_BLOCKED = {
     "BlockPublicPolicy": True,
     "RestrictPublicBuckets": True,
 }
+# What encryption with keys of S3 and with keys of KMS is called; "aws:kms" alone is with AWS's own key of KMS.
+BY_S3, BY_KMS = "AES256", "aws:kms"
 NOTHING_SET = {
     "NoSuchTagSet",
     "NoSuchBucketPolicy",
@@ -46,6 +48,24 @@ def tls_only_statement(arn: str) -> dict:
         "Resource": [arn, f"{arn}/*"],
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
+
+
+def encryption_after(before: str | None, kms_key: str, former_kms_key: str, only_by_s3: bool) -> str:
+    """What new objects are to be encrypted with, as Bucket.encryption() tells it."""
+    if kms_key:
+        return kms_key
+    # A key of KMS that someone chose is no worse, but load balancers do not write with it.
+    if before is None or only_by_s3 or before == former_kms_key:
+        return BY_S3
+    return before
+
+
+def encryption_by(what: str) -> dict:
+    """The configuration that encrypts with this."""
+    if what == BY_S3:
+        return {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": BY_S3}}]}
+    by_key = {"SSEAlgorithm": BY_KMS, "KMSMasterKeyID": what}
+    return {"Rules": [{"ApplyServerSideEncryptionByDefault": by_key, "BucketKeyEnabled": True}]}
 
 
 def with_statements(policy: dict | None, statements: list[dict], sids: t.Collection[str] = ()) -> dict:
@@ -117,8 +137,18 @@ class Bucket:
         return self._read("get_bucket_versioning", "Status") or "Disabled"
 
     def encryption(self) -> str | None:
+        """What new objects are encrypted with: a key of KMS, or the algorithm where it is a key of AWS's."""
         rules = (self._read("get_bucket_encryption", "ServerSideEncryptionConfiguration") or {}).get("Rules", [])
-        return rules[0].get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm") if rules else None
+        default = rules[0].get("ApplyServerSideEncryptionByDefault", {}) if rules else {}
+        return default.get("KMSMasterKeyID") or default.get("SSEAlgorithm")
+
+    def kms_key_if_allowed(self) -> str:
+        """The key of KMS that new objects are encrypted with; empty for none, and if we may not ask."""
+        try:
+            what = self.encryption()
+        except is_boto3_error_code("AccessDenied"):
+            return ""
+        return what if what not in (None, BY_S3, BY_KMS) else ""
 
     def public_access_block(self) -> dict | None:
         return self._read("get_public_access_block", "PublicAccessBlockConfiguration")

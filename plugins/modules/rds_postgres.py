@@ -96,6 +96,12 @@ options:
   monitoring_role_arn:
     description: ARN of the IAM role with which RDS writes what Enhanced Monitoring sees; needed where it is on.
     type: str
+  kms_key:
+    description:
+      - ARN of the KMS key that encrypts storage, backups, snapshots and Performance Insights of a new instance; empty for AWS's own.
+      - RDS never changes it. With a key given, an instance that has another one is refused.
+    type: str
+    default: ""
   iam_authentication:
     description: Whether database users with the role C(rds_iam) log in with tokens of IAM instead of passwords.
     type: bool
@@ -195,6 +201,7 @@ instance:
     database_name: web
     engine_version: "15.7"
     instance_class: db.t3.micro
+    kms_key_arn: null
 final_snapshot_id:
   description: Identifier of the last snapshot that this run made, null if it made none.
   returned: success
@@ -226,6 +233,7 @@ def argument_spec() -> dict:
         "performance_insights": {"type": "bool", "default": True},
         "monitoring_interval": {"type": "int", "choices": [0, 1, 5, 10, 15, 30, 60], "default": 0},
         "monitoring_role_arn": {"type": "str"},
+        "kms_key": {"type": "str", "default": "", "no_log": False},
         "iam_authentication": {"type": "bool", "default": False},
         "log_exports": {
             "type": "list",

@@ -28,6 +28,14 @@ options:
     description: Seconds until the instance must be available.
     type: int
     default: 1800
+  kms_key:
+    description: ARN of the KMS key that an instance must be encrypted with if there is one; empty for any.
+    type: str
+    default: ""
+  former_kms_key:
+    description: ARN of the KMS key that an instance must not be encrypted with; empty for none.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - mlops.mlflow_aws.read_only
   - amazon.aws.common.modules
@@ -59,6 +67,7 @@ instance:
     database_name: web
     engine_version: "15.7"
     instance_class: db.t3.micro
+    kms_key_arn: arn:aws:kms:eu-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
@@ -71,6 +80,8 @@ def main() -> None:
             "db_instance_identifier": {"type": "str", "required": True},
             "wait": {"type": "bool", "default": False},
             "wait_timeout": {"type": "int", "default": 1800},
+            "kms_key": {"type": "str", "default": "", "no_log": False},
+            "former_kms_key": {"type": "str", "default": "", "no_log": False},
         },
         supports_check_mode=True,
     )
@@ -80,6 +91,9 @@ def main() -> None:
             instance = rds_client.await_usable(rds, identifier, module.params["wait_timeout"])
         else:
             instance = rds_client.describe_instance(rds, identifier)
+        refused = rds_rules.key_problem(instance, module.params["kms_key"], module.params["former_kms_key"])
+        if refused:
+            raise ValueError(refused)
     module.exit_json(changed=False, instance=rds_rules.summary(instance))
 
 

@@ -12,7 +12,7 @@ version_added: "0.1.0"
 short_description: Make or remove a private, versioned, encrypted S3 bucket
 description:
   - Keeps a bucket whose public access is blocked, whose objects belong to its owner (no ACLs), which is versioned,
-    encrypts with keys of S3 (SSE-S3) and refuses requests without TLS. Other statements of its policy are left alone.
+    encrypts with keys of S3 (SSE-S3), or with a key of KMS (SSE-KMS), and refuses requests without TLS. Other statements of its policy are left alone.
   - On demand it lets services of AWS write logs of one account, and removes what is old. Lifecycle rules of others are left
     alone.
   - Touches a bucket that exists only if it carries O(owner_tags), or if it has neither tags nor objects, which is
@@ -76,6 +76,17 @@ options:
     type: list
     elements: str
     default: []
+  kms_key:
+    description:
+      - ARN of the KMS key that encrypts new objects, by way of a key of the bucket so that KMS is seldom asked. Empty for keys of S3, but
+        a key of KMS that somebody chose stays.
+      - What is stored keeps the key that it was encrypted with.
+    type: str
+    default: ""
+  former_kms_key:
+    description: ARN of a KMS key that is not to encrypt anything any more; without O(kms_key), keys of S3 take its place.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Predicts exactly what a run would change.
@@ -122,6 +133,10 @@ arn:
   returned: success
   type: str
   sample: arn:aws:s3:::team-artifacts
+kms_key:
+  description: ARN, ID or alias of the KMS key that encrypts new objects after the run; empty for keys of S3.
+  returned: success
+  type: str
 """
 
 import json
@@ -156,7 +171,11 @@ def create(bucket: s3_buckets.Bucket) -> None:
 
 
 def plan_present(
-    bucket: s3_buckets.Bucket, exists: bool, tags: dict[str, str], params: dict[str, t.Any]
+    bucket: s3_buckets.Bucket,
+    exists: bool,
+    tags: dict[str, str],
+    encryption: tuple[str | None, str],
+    params: dict[str, t.Any],
 ) -> aws_changes.Changes:
     changes, client = aws_changes.Changes(), bucket.client
 
@@ -183,11 +202,8 @@ def plan_present(
         "BucketOwnerEnforced",
         put("put_bucket_ownership_controls", OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}),
     )
-    sse = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
-    encryption = bucket.encryption() if exists else None
-    # A key of KMS that someone chose is no worse, but load balancers do not write with it.
-    if encryption is None or s3_log_delivery.ACCESS_LOGS in params["log_delivery"]:
-        changes.want("encryption", encryption, "AES256", put("put_bucket_encryption", ServerSideEncryptionConfiguration=sse))
+    sse = s3_buckets.encryption_by(encryption[1])
+    changes.want("encryption", *encryption, put("put_bucket_encryption", ServerSideEncryptionConfiguration=sse))
     changes.want(
         "versioning",
         bucket.versioning() if exists else "Disabled",
@@ -237,6 +253,10 @@ def empty_and_delete(bucket: s3_buckets.Bucket) -> None:
 
 def check(name: str, params: dict[str, t.Any]) -> None:
     """ValueError for what AWS would refuse half way."""
+    if params["kms_key"] and s3_log_delivery.ACCESS_LOGS in params["log_delivery"]:
+        raise ValueError(
+            f"kms_key = {params['kms_key']}: load balancers do not log to a bucket with a key of KMS; leave it empty"
+        )
     fault = deployment_names.bucket_fault(name)
     if fault:
         raise ValueError(f"Bucket {name}: the name {fault}; give one that follows the S3 naming rules")
@@ -262,14 +282,22 @@ def run(module: AnsibleAWSModule) -> None:
     if exists and not aws_changes.carries(found := bucket.tags_if_allowed(), owner_tags):
         if found or not bucket.is_empty() or not present:
             raise ValueError(aws_changes.not_ours(f"Bucket {name}", owner_tags, remedy(module.params)))
+    kms_key = ""
     if present:
-        changes = plan_present(bucket, exists, tags, module.params)
+        before = bucket.encryption() if exists else None
+        only_by_s3 = s3_log_delivery.ACCESS_LOGS in module.params["log_delivery"]
+        keys = module.params["kms_key"], module.params["former_kms_key"]
+        after = s3_buckets.encryption_after(before, *keys, only_by_s3)
+        kms_key = after if after not in (s3_buckets.BY_S3, s3_buckets.BY_KMS) else ""
+        changes = plan_present(bucket, exists, tags, (before, after), module.params)
     else:
         changes = aws_changes.Changes()
         changes.want("bucket", exists, False, lambda: empty_and_delete(bucket))
     if not module.check_mode:
         changes.apply()
-    module.exit_json(changed=bool(changes), arn=bucket.arn if present else None, diff=changes.diff)
+    module.exit_json(
+        changed=bool(changes), arn=bucket.arn if present else None, kms_key=kms_key, diff=changes.diff
+    )
 
 
 def main() -> None:
@@ -286,6 +314,8 @@ def main() -> None:
             "transition_days": {"type": "int", "default": 0},
             "transition_class": {"type": "str", "default": "INTELLIGENT_TIERING"},
             "cors_origins": {"type": "list", "elements": "str", "default": []},
+            "kms_key": {"type": "str", "default": "", "no_log": False},
+            "former_kms_key": {"type": "str", "default": "", "no_log": False},
             "tags": {"type": "dict", "default": {}},
             "owner_tags": {"type": "dict", "required": True},
         },

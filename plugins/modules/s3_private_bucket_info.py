@@ -13,7 +13,7 @@ short_description: Tell whether a bucket is there, and whose it is
 description:
   - Looks at one bucket by name. It needs no permission to list all buckets of the account.
   - Fails when the bucket is in another region or not accessible.
-  - Wraps C(HeadBucket) and C(GetBucketTagging) of the Amazon S3 API.
+  - Wraps C(HeadBucket), C(GetBucketTagging) and C(GetBucketEncryption) of the Amazon S3 API.
 options:
   name:
     description: Name of the bucket.
@@ -71,6 +71,12 @@ cors_missing:
   returned: success
   type: list
   elements: str
+kms_key:
+  description:
+    - ARN, ID or alias of the KMS key that new objects are encrypted with; empty for keys of AWS's own, and where these credentials may not
+      ask.
+  returned: success
+  type: str
 region:
   description: Region that was asked.
   returned: success
@@ -115,6 +121,7 @@ def main() -> None:
         exists = bucket.exists()
         tags = bucket.tags_if_allowed() if exists else {}
         missing = browsers(bucket, module.params["cors_origins"], module.warn) if exists else []
+        kms_key = bucket.kms_key_if_allowed() if exists else ""
     if module.params["must_exist"] and not exists:
         module.fail_json(
             msg=f"Bucket {bucket.name}: there is no such bucket; create it, correct the name,"
@@ -126,6 +133,7 @@ def main() -> None:
         exists=exists,
         owned=owned,
         arn=bucket.arn if exists else None,
+        kms_key=kms_key,
         region=module.region,
         cors_missing=missing,
     )

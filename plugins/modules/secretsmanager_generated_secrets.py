@@ -15,8 +15,8 @@ description:
     it passes through no variable, result, diff or log.
   - A value that is stored is never overwritten. A secret that is scheduled for deletion is recovered with its value.
   - All secrets are checked before the first one is written.
-  - Wraps C(DescribeSecret), C(GetSecretValue), C(CreateSecret), C(PutSecretValue), C(RestoreSecret), C(TagResource),
-    C(UntagResource) and C(DeleteSecret) of the AWS Secrets Manager API.
+  - Wraps C(DescribeSecret), C(GetSecretValue), C(CreateSecret), C(UpdateSecret), C(PutSecretValue), C(RestoreSecret),
+    C(TagResource), C(UntagResource) and C(DeleteSecret) of the AWS Secrets Manager API.
 options:
   secrets:
     description: The secrets.
@@ -67,6 +67,11 @@ options:
         description: Whether a given value must be made of printable ASCII characters.
         type: bool
         default: false
+  kms_key:
+    description:
+      - ARN of the KMS key that encrypts the secrets; empty for AWS's own, C(aws/secretsmanager). What is stored is encrypted anew.
+      - Without it the key is left as it is.
+    type: str
   state:
     description:
       - V(present) makes the secrets that are missing.
@@ -148,6 +153,7 @@ class Secret:
         self.arn: str | None = None
         self.tags: dict[str, str] = {}
         self.state = "absent"
+        self.kms_key = ""
 
     def find(self, owner_tags: dict[str, str]) -> None:
         """Read what there is; ValueError if it is not ours."""
@@ -157,6 +163,7 @@ class Secret:
             return
         self.arn = found["ARN"]
         self.tags = boto3_tag_list_to_ansible_dict(found.get("Tags", []))
+        self.kms_key = found.get("KmsKeyId") or ""
         self.state = "scheduled for deletion" if found.get("DeletedDate") else "present"
         if not aws_changes.carries(self.tags, owner_tags):
             remedy = "choose another name, or tag or remove it by hand"
@@ -166,13 +173,15 @@ class Secret:
         value = self.wanted["value"] or secret_values.generate(self.wanted["length"])
         return json.dumps({**self.wanted["fields"], self.wanted["key"]: value})
 
-    def create(self, tags: dict[str, str]) -> None:
+    def create(self, tags: dict[str, str], kms_key: str | None) -> None:
+        key = {"KmsKeyId": kms_key} if kms_key else {}
         self.arn = self.client.create_secret(
             Name=self.name,
             Description=self.wanted["description"],
             SecretString=self.new_text(),
             Tags=ansible_dict_to_boto3_tag_list(tags),
             aws_retry=True,
+            **key,
         )["ARN"]
 
     def check_stored(self) -> bool:
@@ -193,6 +202,9 @@ class Secret:
     def store(self) -> None:
         self.client.put_secret_value(SecretId=self.name, SecretString=self.new_text(), aws_retry=True)
 
+    def encrypt(self, kms_key: str) -> None:
+        self.client.update_secret(SecretId=self.name, KmsKeyId=kms_key, aws_retry=True)
+
     def tag(self, tags: dict[str, str]) -> None:
         self.client.tag_resource(SecretId=self.name, Tags=ansible_dict_to_boto3_tag_list(tags), aws_retry=True)
 
@@ -206,15 +218,19 @@ class Secret:
         self.client.delete_secret(SecretId=self.name, aws_retry=True, **when)
 
 
-def plan_present(changes: aws_changes.Changes, secret: Secret, tags: dict[str, str]) -> None:
+def plan_present(
+    changes: aws_changes.Changes, secret: Secret, tags: dict[str, str], kms_key: str | None
+) -> None:
     if secret.state == "absent":
-        changes.want(secret.name, "absent", "present", lambda: secret.create(tags))
+        changes.want(secret.name, "absent", "present", lambda: secret.create(tags, kms_key))
         return
     if secret.state == "present":
         stored = "present" if secret.check_stored() else "without a value"
         changes.want(secret.name, stored, "present", secret.store)
     else:
         changes.want(secret.name, secret.state, "present", secret.restore)
+    if kms_key is not None:
+        changes.want(f"{secret.name} key", secret.kms_key, kms_key, lambda: secret.encrypt(kms_key))
     changes.want_tags(f"{secret.name} tags", secret.tags, tags, secret.tag, secret.untag)
 
 
@@ -251,7 +267,7 @@ def run(module: AnsibleAWSModule) -> None:
     for secret in secrets:
         secret.find(owner_tags)
         if params["state"] == "present":
-            plan_present(changes, secret, tags)
+            plan_present(changes, secret, tags, params["kms_key"])
         else:
             plan_absent(changes, secret, params["recovery_window_days"])
     if not module.check_mode:
@@ -276,6 +292,7 @@ def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
             "secrets": {"type": "list", "elements": "dict", "required": True, "options": secret, "no_log": False},
+            "kms_key": {"type": "str", "no_log": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "recovery_window_days": {"type": "int", "default": 30},
             "tags": {"type": "dict", "default": {}},

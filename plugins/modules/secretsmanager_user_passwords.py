@@ -17,7 +17,7 @@ description:
     O(state=applied) makes it C(AWSCURRENT). A run that is interrupted in between is finished by the next one, and
     nobody is ever told a password that does not work.
   - The result holds passwords in plain text, so B(always set) C(no_log=true) on the task.
-  - Wraps C(ListSecrets), C(BatchGetSecretValue), C(GetSecretValue), C(CreateSecret), C(PutSecretValue),
+  - Wraps C(ListSecrets), C(BatchGetSecretValue), C(GetSecretValue), C(CreateSecret), C(UpdateSecret), C(PutSecretValue),
     C(UpdateSecretVersionStage), C(RestoreSecret), C(TagResource), C(UntagResource) and C(DeleteSecret) of the AWS
     Secrets Manager API.
 options:
@@ -51,6 +51,11 @@ options:
     description: Number of letters and digits of a generated password, 12 to 128.
     type: int
     default: 40
+  kms_key:
+    description:
+      - ARN of the KMS key that encrypts the secrets; empty for AWS's own, C(aws/secretsmanager). What is stored is encrypted anew.
+      - Without it the key is left as it is.
+    type: str
   recovery_window_days:
     description: Days for which a deleted secret can be recovered, 7 to 30, or 0 to delete it at once and for good.
     type: int
@@ -153,6 +158,7 @@ class UserSecret:
         found = found or {}
         stages = found.get("SecretVersionsToStages")
         self.arn: str | None = found.get("ARN")
+        self.kms_key = found.get("KmsKeyId") or ""
         self.deleted = bool(found.get("DeletedDate"))
         self.tags = boto3_tag_list_to_ansible_dict(found.get("Tags", []))
         self.current = user_secrets.version_at(stages, user_secrets.CURRENT)
@@ -168,13 +174,15 @@ class UserSecret:
             return "with a pending password"
         return "present" if self.current else "without a password"
 
-    def create(self, tags: dict[str, str]) -> None:
+    def create(self, tags: dict[str, str], kms_key: str | None) -> None:
         """Without a value, so that a value is never there without its label."""
+        key = {"KmsKeyId": kms_key} if kms_key else {}
         self.arn = self.client.create_secret(
             Name=self.name,
             Description=f"Password of the MLflow user {self.user}"[:2048],
             Tags=ansible_dict_to_boto3_tag_list(tags),
             aws_retry=True,
+            **key,
         )["ARN"]
 
     def store(self) -> None:
@@ -187,6 +195,9 @@ class UserSecret:
 
     def restore(self) -> None:
         self.client.restore_secret(SecretId=self.name, aws_retry=True)
+
+    def encrypt(self, kms_key: str) -> None:
+        self.client.update_secret(SecretId=self.name, KmsKeyId=kms_key, aws_retry=True)
 
     def promote(self) -> None:
         """The pending version becomes the current one, and is pending no more."""
@@ -274,18 +285,21 @@ def read(client: t.Any, secrets: list[UserSecret]) -> None:
 
 
 def plan_present(
-    changes: aws_changes.Changes, secret: UserSecret, tags: dict[str, str], rotate: bool, length: int
+    changes: aws_changes.Changes, secret: UserSecret, params: dict[str, t.Any], tags: dict[str, str]
 ) -> bool:
     """Whether the user gets a new password."""
+    rotate, kms_key = secret.user in params["rotate"], params["kms_key"]
     # An unfinished rotation is finished, not begun again: its password may be the one that works.
     new = secret.password is None or (rotate and not secret.pending)
     if new:
-        secret.password = secret_values.generate(length)
+        secret.password = secret_values.generate(params["length"])
         if secret.arn is None:
-            changes.want(secret.name, "absent", "without a password", lambda: secret.create(tags))
+            changes.want(secret.name, "absent", "without a password", lambda: secret.create(tags, kms_key))
         elif secret.deleted:
             changes.want(secret.name, secret.state, "without a password", secret.restore)
         changes.want(f"{secret.name} password", "as it was", "a new one, pending", secret.store)
+    if secret.arn and kms_key is not None:
+        changes.want(f"{secret.name} key", secret.kms_key, kms_key, lambda: secret.encrypt(kms_key))
     if secret.arn:
         changes.want_tags(f"{secret.name} tags", secret.tags, tags, secret.tag, secret.untag)
     return new
@@ -327,11 +341,11 @@ def run(module: AnsibleAWSModule) -> None:
     result: dict[str, t.Any] = {"pending": []}
     if params["state"] == "present":
         read(client, secrets)
-        tags, rotate = aws_changes.text_tags(params["tags"]), set(params["rotate"])
+        tags = aws_changes.text_tags(params["tags"])
         generated = [
             secret.user
             for secret in secrets
-            if plan_present(changes, secret, tags, secret.user in rotate, params["length"])
+            if plan_present(changes, secret, params, tags)
         ]
         waiting = [secret.user for secret in secrets if secret.user in generated or secret.pending]
         passwords = {secret.user: secret.password for secret in secrets}
@@ -354,6 +368,7 @@ def main() -> None:
             "rotate": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "applied", "absent"], "default": "present"},
             "length": {"type": "int", "default": 40},
+            "kms_key": {"type": "str", "no_log": False},
             "recovery_window_days": {"type": "int", "default": 30},
             "tags": {"type": "dict", "default": {}},
             "owner_tags": {"type": "dict", "required": True},

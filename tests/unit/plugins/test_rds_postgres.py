@@ -230,6 +230,49 @@ def test_missing_secret_is_refused(rds: Stubber, run_module: t.Callable) -> None
     assert refused["msg"].startswith("master_secret_id: not given")
 
 
+def test_a_new_database_gets_the_key(stubs: dict[str, Stubber], rds: Stubber, run_module: t.Callable) -> None:
+    describes(rds, None)
+    describes_groups(rds, ["subnet-1", "subnet-2"], "postgres15")
+    describes_parameters(rds, "1", Source="user")
+    user = json.dumps({"username": "mlflow", "password": PASSWORD})
+    stubs["secretsmanager"].add_response("get_secret_value", {"SecretString": user})
+    rds.add_response("create_db_instance", {}, {
+        "DBInstanceIdentifier": "web-db", "Engine": "postgres", "EngineVersion": "15.7", "DBName": "web",
+        "MasterUsername": "mlflow", "MasterUserPassword": PASSWORD, "Port": 5432, "DBSubnetGroupName": "web-db",
+        "DBParameterGroupName": "web-db", "StorageEncrypted": True, "StorageType": "gp3", "AllocatedStorage": 20,
+        "DBInstanceClass": "db.t3.micro", "MultiAZ": False, "BackupRetentionPeriod": 7, "DeletionProtection": True,
+        "AutoMinorVersionUpgrade": True, "CopyTagsToSnapshot": True, "PubliclyAccessible": False,
+        "EnablePerformanceInsights": True, "MonitoringInterval": 0, "EnableIAMDatabaseAuthentication": False,
+        "VpcSecurityGroupIds": ["sg-1"], "Tags": OURS, "KmsKeyId": "key", "PerformanceInsightsKMSKeyId": "key",
+    })  # fmt: skip
+    describes(rds, live("creating", KmsKeyId="key"))
+    made = run_module(rds_postgres, {**WANTED, "engine_version": "15.7", "kms_key": "key"})
+    assert made["changed"] and made["instance"]["kms_key_arn"] == "key"
+
+
+@pytest.mark.parametrize(("had", "key"), [({}, {"PerformanceInsightsKMSKeyId": "key"}), ({"PerformanceInsightsKMSKeyId": "other"}, {})])
+def test_performance_insights_keep_the_key_they_had(rds: Stubber, run_module: t.Callable, had: dict, key: dict) -> None:
+    as_asked_for(rds, live(KmsKeyId="key", PerformanceInsightsEnabled=False, **had))
+    describes_parameters(rds, "1", Source="user")
+    rds.add_response("modify_db_instance", {}, {
+        "DBInstanceIdentifier": "web-db", "ApplyImmediately": True, "EnablePerformanceInsights": True, **key,
+    })  # fmt: skip
+    describes(rds, live(KmsKeyId="key"))
+    assert run_module(rds_postgres, {**WANTED, "kms_key": "key"})["changed"]
+
+
+def test_a_live_database_does_not_change_its_key(rds: Stubber, run_module: t.Callable) -> None:
+    as_asked_for(rds, live(KmsKeyId="one"))
+    describes_parameters(rds, "1", Source="user")
+    refused = run_module(rds_postgres, {**WANTED, "kms_key": "two"})
+    assert refused["failed"] and "RDS cannot change that to two" in refused["msg"]
+    describes(rds, live(KmsKeyId="one"))
+    options = {"db_instance_identifier": "web-db", "region": "eu-west-2"}
+    assert "so the key cannot go" in run_module(rds_postgres_info, {**options, "former_kms_key": "one"})["msg"]
+    describes(rds, live(KmsKeyId="one"))
+    assert run_module(rds_postgres_info, {**options, "kms_key": "one"})["instance"]["kms_key_arn"] == "one"
+
+
 @pytest.mark.parametrize("status", ["available", "creating", "storage-optimization"])
 def test_leave_alone(rds: Stubber, run_module: t.Callable, status: str) -> None:
     as_asked_for(rds, live(status))

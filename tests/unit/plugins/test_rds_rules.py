@@ -99,6 +99,24 @@ WANTED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("has", "wanted", "former", "reason"),
+    [
+        ("one", "one", "", None),
+        ("one", "", "", None),
+        ("one", "", "two", None),
+        ("one", "two", "", "encrypted with one, and RDS cannot change that to two; leave the database out"),
+        (None, "two", "", "encrypted with no key"),
+        ("one", "", "one", "so the key cannot go; leave mlflow_encryption on"),
+    ],
+)
+def test_a_database_keeps_its_key(has: str | None, wanted: str, former: str, reason: str | None) -> None:
+    live = {"DBInstanceIdentifier": "web-db", **({"KmsKeyId": has} if has else {})}
+    found = rds_rules.key_problem(live, wanted, former)
+    assert found is None if reason is None else reason in str(found) and "\n" not in str(found)
+    assert rds_rules.key_problem(None, wanted, former) is None
+
+
 def test_nothing_to_change() -> None:
     assert rds_rules.modifications(instance(), WANTED) == ({}, {})
 

@@ -20,6 +20,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.modules import s3_private_buck
 OWNER = {"owner": "us"}
 WANTED = {"name": "web-artifacts", "owner_tags": OWNER, "tags": {**OWNER, "cost": 12}}
 LONDON = {"LocationConstraint": "eu-west-2"}
+KEY = "arn:aws:kms:eu-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 pytestmark = pytest.mark.usefixtures("aws_environment")
 
 
@@ -128,6 +129,31 @@ def test_stronger_encryption_is_left_alone(s3: t.Any, run_module: t.Callable) ->
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
     s3.put_bucket_encryption(Bucket="web-artifacts", ServerSideEncryptionConfiguration={"Rules": [rule]})
     assert not run_module(s3_private_bucket, WANTED)["changed"]
+
+
+def test_a_key_of_kms_comes_and_goes(s3: t.Any, run_module: t.Callable) -> None:
+    sealed = {**WANTED, "kms_key": KEY}
+    made = run_module(s3_private_bucket, sealed)
+    assert made["changed"] and made["kms_key"] == KEY and made["diff"]["after"]["encryption"] == KEY
+    rule = s3.get_bucket_encryption(Bucket="web-artifacts")["ServerSideEncryptionConfiguration"]["Rules"][0]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
+    assert rule["BucketKeyEnabled"] and not run_module(s3_private_bucket, sealed)["changed"]
+    look = {"name": "web-artifacts", "owner_tags": OWNER}
+    assert run_module(s3_private_bucket_info, look)["kms_key"] == KEY
+    # Not asked for any more it stays, unless it is to go.
+    kept = run_module(s3_private_bucket, WANTED)
+    assert not kept["changed"] and kept["kms_key"] == KEY
+    back = run_module(s3_private_bucket, {**WANTED, "former_kms_key": KEY})
+    assert back["diff"] == {"before": {"encryption": KEY}, "after": {"encryption": "AES256"}} and back["kms_key"] == ""
+    assert run_module(s3_private_bucket_info, look)["kms_key"] == ""
+    refused = run_module(s3_private_bucket, {**sealed, "log_delivery": ["access_logs"], "account_id": "123456789012"})
+    assert refused["failed"] and "load balancers do not log to a bucket with a key of KMS" in refused["msg"]
+
+
+def test_a_key_that_may_not_be_asked_for_is_none(s3: t.Any, answering: t.Callable, run_module: t.Callable) -> None:
+    run_module(s3_private_bucket, {**WANTED, "kms_key": KEY})
+    answering(get_bucket_encryption=refusal("AccessDenied"))
+    assert run_module(s3_private_bucket_info, {"name": "web-artifacts", "owner_tags": OWNER})["kms_key"] == ""
 
 
 def test_what_an_interrupted_run_leaves_is_taken_up(s3: t.Any, run_module: t.Callable) -> None:

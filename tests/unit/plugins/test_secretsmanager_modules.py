@@ -21,6 +21,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.modules import (
 )
 
 OWNER = {"owner": "us"}
+KEY = "arn:aws:kms:eu-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 pytestmark = pytest.mark.usefixtures("aws_environment")
 
 
@@ -167,6 +168,25 @@ def test_tags_follow(client: t.Any, run_module: t.Callable) -> None:
     assert changed["changed"]
     tags = {one["Key"]: one["Value"] for one in client.describe_secret(SecretId="web/admin")["Tags"]}
     assert tags == {"owner": "us", "kept": "3"}
+
+
+def test_the_key_follows(client: t.Any, run_module: t.Callable) -> None:
+    def key() -> str | None:
+        return client.describe_secret(SecretId="web/admin").get("KmsKeyId") or None
+
+    def run(**others: t.Any) -> dict:
+        predicted = run_module(module, options({"name": "web/admin"}, **others), check=True)
+        done = run_module(module, options({"name": "web/admin"}, **others))
+        assert predicted["diff"] == done["diff"]
+        return done
+
+    module = secretsmanager_generated_secrets
+    run(kms_key=KEY)
+    assert key() == KEY and not run(kms_key=KEY)["changed"] and not run()["changed"]
+    before = stored(client, "web/admin")
+    assert run(kms_key="")["diff"] == {"before": {"web/admin key": KEY}, "after": {"web/admin key": ""}}
+    assert key() is None and not run(kms_key="")["changed"]
+    assert run(kms_key=KEY)["changed"] and key() == KEY and stored(client, "web/admin") == before
 
 
 def test_secret_without_a_value_gets_one(client: t.Any, run_module: t.Callable) -> None:

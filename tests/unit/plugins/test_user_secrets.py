@@ -205,3 +205,19 @@ def test_a_secret_that_cannot_be_read(client: t.Any, keep: t.Callable, monkeypat
         lambda *_arguments, **_more: (denied["SecretValues"], denied["Errors"], None),
     )
     assert "it cannot be read (AccessDeniedException); allow secretsmanager:GetSecretValue" in keep(["ada"])["msg"]
+
+
+def test_the_key_follows(client: t.Any, keep: t.Callable[..., dict]) -> None:
+    key = "arn:aws:kms:eu-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+    def keys() -> dict[str, str | None]:
+        return {user: client.describe_secret(SecretId=PREFIX + user).get("KmsKeyId") or None for user in ("ada", "bob")}
+
+    keep(["ada"], kms_key="")
+    assert keep(["ada", "bob"], kms_key=key)["generated"] == ["bob"]
+    assert keys() == {"ada": key, "bob": key}
+    for options in ({"kms_key": key}, {}):
+        assert keep(["ada", "bob"], **options)["diff"]["after"] == {}
+    back = keep(["ada", "bob"], kms_key="")
+    assert back["diff"]["before"] == {f"{PREFIX}{user} key": key for user in ("ada", "bob")}
+    assert keys() == {"ada": None, "bob": None}

@@ -47,6 +47,7 @@ def test_own_bucket(run_role: t.Callable, s3: t.Any) -> None:
         "bucket_arn": "arn:aws:s3:::own-artifacts",
         "prefix": "team/mlflow",
         "artifact_root": "s3://own-artifacts/team/mlflow",
+        "kms_key": None,
         "owned": True,
     }
     assert all(run.outputs == runs[1].outputs for run in runs)
@@ -79,7 +80,7 @@ def test_own_bucket(run_role: t.Callable, s3: t.Any) -> None:
     again = run_role("artifacts", doomed, "absent")
     assert (again.rc, again.changed, again.writes) == (0, 0, [])
     nothing = run_role("artifacts", variables, "info").outputs
-    assert nothing == {"bucket": None, "bucket_arn": None, "prefix": None, "artifact_root": None, "owned": False}
+    assert nothing == {**dict.fromkeys(("bucket", "bucket_arn", "prefix", "artifact_root", "kms_key")), "owned": False}
 
 
 ORIGIN = "https://mlflow.example.com"
