@@ -59,6 +59,16 @@ ALSO = {
     "scheduler:CreateScheduleGroup": ["scheduler:TagResource"],
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html
     "scheduler:DeleteScheduleGroup": ["scheduler:DeleteSchedule"],
+    # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSBackupFullAccess.html
+    "backup:CreateBackupVault": [
+        "backup:TagResource",
+        "backup-storage:MountCapsule",
+        "kms:CreateGrant",
+        "kms:DescribeKey",
+        "kms:GenerateDataKey",
+    ],
+    # https://docs.aws.amazon.com/aws-backup/latest/devguide/access-control.html
+    "backup:CreateBackupPlan": ["backup:TagResource"],
     # https://docs.aws.amazon.com/autoscaling/application/userguide/security_iam_service-with-iam.html
     "application-autoscaling:RegisterScalableTarget": [
         "application-autoscaling:TagResource",
@@ -93,8 +103,10 @@ LINKED_ROLES = {
     "rds": "rds.amazonaws.com",
     "application-autoscaling": "ecs.application-autoscaling.amazonaws.com",
     "wafv2": "wafv2.amazonaws.com",
+    "backup": "backup.amazonaws.com",
 }
 PASSED_TO = {
+    "backup:CreateBackupSelection": "backup.amazonaws.com",
     "ecs:RunTask": "ecs-tasks.amazonaws.com",
     "rds:CreateDBInstance": "monitoring.rds.amazonaws.com",
     "scheduler:CreateSchedule": "scheduler.amazonaws.com",
@@ -106,6 +118,8 @@ LOG_GROUPS = ("/ecs/DEPLOYMENT", "/aws/rds/instance/DEPLOYMENT-db/*", "aws-waf-l
 RESOURCES: dict[str, tuple[str, ...]] = {
     "acm:certificate": ("certificate/*",),
     "application-autoscaling:scalable-target": ("scalable-target/*",),
+    "backup:backup-plan": ("backup-plan:*",),
+    "backup:backup-vault": ("backup-vault:DEPLOYMENT",),
     "cloudwatch:alarm": ALARMS,
     "cloudwatch:dashboard": ("dashboard/DEPLOYMENT",),
     "ecs:cluster": ("cluster/DEPLOYMENT",),
@@ -117,6 +131,7 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "elasticloadbalancing:loadbalancer": ("loadbalancer/app/DEPLOYMENT/*",),
     "elasticloadbalancing:targetgroup": ("targetgroup/DEPLOYMENT/*",),
     "iam:role": ("role/DEPLOYMENT-*",),
+    "kms:key": ("key/*",),
     "logs:log-group": tuple(
         f"log-group:{name}{rest}" for name in LOG_GROUPS for rest in ("", ":*") if not (rest and name.endswith("*"))
     ),
@@ -135,6 +150,17 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "sns:topic": ("DEPLOYMENT-alarms",),
     "wafv2:managedruleset": ("regional/managedruleset/*",),
     "wafv2:webacl": ("regional/webacl/DEPLOYMENT/*",),
+}
+
+# A recovery point of AWS Backup is a resource of the service that made it: of RDS a snapshot.
+RECOVERY_POINTS = "arn:PARTITION:rds:REGION:ACCOUNT:snapshot:awsbackup:*"
+# What AWS confines these by in AWSBackupFullAccess: only AWS Backup, for its vaults, takes a key by them.
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "kms:CreateGrant": {
+        "Bool": {"kms:GrantIsForAWSResource": "true"},
+        "ForAnyValue:StringEquals": {"kms:EncryptionContextKeys": "aws:backup:backup-vault"},
+        "StringLike": {"kms:ViaService": "backup.*.amazonaws.com"},
+    },
 }
 
 # They can be confined to what no deployment has, or by what their requests do not name.
@@ -165,6 +191,9 @@ def resources_of(action: str, formats: Iterable[str]) -> tuple[str, ...]:
         return ("*",)
     found = set()
     for arn_format, kind in kinds.items():
+        if "${Vendor}" in arn_format:
+            found.add(RECOVERY_POINTS)
+            continue
         head = re.sub(r"\$\{(\w+)\}", lambda place: place[1].upper(), ":".join(arn_format.split(":", 5)[:5]))
         found |= {f"{head}:{name}" for name in RESOURCES.get(kind, ())}
     if not found:
@@ -177,6 +206,10 @@ def statements(operations: Iterable[str], formats_of: Any) -> Iterator[dict[str,
     operations = sorted(operations)
     grouped: dict[tuple[str, tuple[str, ...]], set[str]] = defaultdict(set)
     for action in {action for operation in operations for action in actions_of(operation)}:
+        if action in CONDITIONS:
+            resources = list(resources_of(action, formats_of(action)))
+            yield {"Effect": "Allow", "Action": [action], "Resource": resources, "Condition": CONDITIONS[action]}
+            continue
         grouped[action.split(":", 1)[0], resources_of(action, formats_of(action))].add(action)
     for (_service, resources), actions in sorted(grouped.items()):
         yield {"Effect": "Allow", "Action": sorted(actions), "Resource": list(resources)}
