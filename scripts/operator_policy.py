@@ -64,6 +64,16 @@ ALSO = {
     "scheduler:CreateScheduleGroup": ["scheduler:TagResource"],
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html
     "scheduler:DeleteScheduleGroup": ["scheduler:DeleteSchedule"],
+    # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSBackupFullAccess.html
+    "backup:CreateBackupVault": [
+        "backup:TagResource",
+        "backup-storage:MountCapsule",
+        "kms:CreateGrant",
+        "kms:DescribeKey",
+        "kms:GenerateDataKey",
+    ],
+    # https://docs.aws.amazon.com/aws-backup/latest/devguide/access-control.html
+    "backup:CreateBackupPlan": ["backup:TagResource"],
     # https://docs.aws.amazon.com/autoscaling/application/userguide/security_iam_service-with-iam.html
     "application-autoscaling:RegisterScalableTarget": [
         "application-autoscaling:TagResource",
@@ -98,8 +108,10 @@ LINKED_ROLES = {
     "rds": "rds.amazonaws.com",
     "application-autoscaling": "ecs.application-autoscaling.amazonaws.com",
     "wafv2": "wafv2.amazonaws.com",
+    "backup": "backup.amazonaws.com",
 }
 PASSED_TO = {
+    "backup:CreateBackupSelection": "backup.amazonaws.com",
     "ecs:RunTask": "ecs-tasks.amazonaws.com",
     "rds:CreateDBInstance": "monitoring.rds.amazonaws.com",
     "scheduler:CreateSchedule": "scheduler.amazonaws.com",
@@ -111,6 +123,8 @@ LOG_GROUPS = ("/ecs/DEPLOYMENT", "/aws/rds/instance/DEPLOYMENT-db/*", "aws-waf-l
 RESOURCES: dict[str, tuple[str, ...]] = {
     "acm:certificate": ("certificate/*",),
     "application-autoscaling:scalable-target": ("scalable-target/*",),
+    "backup:backup-plan": ("backup-plan:*",),
+    "backup:backup-vault": ("backup-vault:DEPLOYMENT",),
     "cloudwatch:alarm": ALARMS,
     "cloudwatch:dashboard": ("dashboard/DEPLOYMENT",),
     "ecs:cluster": ("cluster/DEPLOYMENT",),
@@ -142,6 +156,20 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "sns:topic": ("DEPLOYMENT-alarms",),
     "wafv2:managedruleset": ("regional/managedruleset/*",),
     "wafv2:webacl": ("regional/webacl/DEPLOYMENT/*",),
+}
+
+# A recovery point of AWS Backup is a resource of the service that made it: of RDS a snapshot.
+RECOVERY_POINTS = "arn:PARTITION:rds:REGION:ACCOUNT:snapshot:awsbackup:*"
+KEYS = "arn:PARTITION:kms:REGION:ACCOUNT:key/*"
+# AWS's own key for vaults carries no tag of ours: by these conditions of AWSBackupFullAccess only AWS Backup takes a key.
+BY_BACKUP = {"StringLike": {"kms:ViaService": "backup.*.amazonaws.com"}}
+FOR_VAULTS: dict[str, dict[str, Any]] = {
+    "kms:CreateGrant": {
+        "Bool": {"kms:GrantIsForAWSResource": "true"},
+        "ForAnyValue:StringEquals": {"kms:EncryptionContextKeys": "aws:backup:backup-vault"},
+        **BY_BACKUP,
+    },
+    "kms:GenerateDataKey": BY_BACKUP,
 }
 
 # They can be confined to what no deployment has, or by what their requests do not name.
@@ -176,6 +204,9 @@ def resources_of(action: str, formats: Iterable[str]) -> tuple[str, ...]:
         return ("*",)
     found = set()
     for arn_format, kind in kinds.items():
+        if "${Vendor}" in arn_format:
+            found.add(RECOVERY_POINTS)
+            continue
         head = re.sub(r"\$\{(\w+)\}", lambda place: place[1].upper(), ":".join(arn_format.split(":", 5)[:5]))
         found |= {f"{head}:{name}" for name in RESOURCES.get(kind, ())}
     if not found:
@@ -206,6 +237,8 @@ def statements(operations: Iterable[str], formats_of: Any) -> Iterator[dict[str,
     for (_service, resources, tag), actions in sorted(grouped.items()):
         condition = {"Condition": {"StringEquals": {tag: "DEPLOYMENT"}}} if tag else {}
         yield {"Effect": "Allow", "Action": sorted(actions), "Resource": list(resources), **condition}
+    for action in sorted(FOR_VAULTS) if "backup:CreateBackupVault" in operations else ():
+        yield {"Effect": "Allow", "Action": [action], "Resource": [KEYS], "Condition": FOR_VAULTS[action]}
     passed = sorted({PASSED_TO[one] for one in operations if one in PASSED_TO})
     yield {
         "Effect": "Allow",

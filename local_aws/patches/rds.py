@@ -9,7 +9,6 @@ The API: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +23,7 @@ from moto.rds.exceptions import (
     KMSKeyNotAccessibleFault,
 )
 
-from .. import kms_keys, rds_events, rds_groups, rds_offers
+from .. import kms_keys, rds_events, rds_groups, rds_offers, rds_snapshots
 from ..rds_instances import Instances
 from ..rds_logs import LogExports
 from ..rds_os_metrics import EnhancedMonitoring
@@ -62,14 +61,15 @@ def apply(runtime: Runtime) -> None:
     _patch_instances(instances)
     _patch_offers()
     rds_groups.patch(instances)
+    rds_snapshots.patch(instances)
     runtime.closers.append(instances.close)
     runtime.reporters["databases"] = instances.report
 
 
 def _patch_instances(instances: Instances) -> None:
-    plain_delete_snapshot = BACKEND.delete_db_snapshot
-
     def create(self: Any, db_kwargs: dict[str, Any]) -> Any:
+        # Not a parameter of RDS: the data that a restored instance begins with.
+        data = db_kwargs.pop("from_copy", None)
         identifier = db_kwargs["db_instance_identifier"]
         if identifier.lower() in self.databases:
             raise DBInstanceAlreadyExists()
@@ -124,7 +124,7 @@ def _patch_instances(instances: Instances) -> None:
         instance.pending_modified_values = {}
         instances.attach(instance)
         self.databases[instance.db_instance_identifier] = instance
-        instances.background(instances.create, instance)
+        instances.background(instances.create, instance, data)
         return instance
 
     def find(self: Any, identifier: str, *states: str) -> Any:
@@ -227,24 +227,15 @@ def _patch_instances(instances: Instances) -> None:
             )
         snapshot = None
         if final_db_snapshot_identifier and not skip_final_snapshot:
-            snapshot = plain_create_snapshot(
-                self, db_instance_identifier, final_db_snapshot_identifier, snapshot_type="manual",
-                tags=instance.tags if instance.copy_tags_to_snapshot else [],
-            )  # fmt: skip
-            snapshot.status = "creating"
+            snapshot = rds_snapshots.record(self, db_instance_identifier, final_db_snapshot_identifier)
         instance.status = "deleting"
         instances.background(instances.delete, instance, self, snapshot)
         return instance
-
-    def delete_snapshot(self: Any, db_snapshot_identifier: str) -> Any:
-        shutil.rmtree(instances.snapshots / db_snapshot_identifier, ignore_errors=True)
-        return plain_delete_snapshot(self, db_snapshot_identifier)
 
     def subscribe(self: Any, kwargs: dict[str, Any]) -> Any:
         rds_events.check(self, kwargs)
         return plain_subscribe(self, {"enabled": True, **kwargs})
 
-    plain_create_snapshot = BACKEND.create_db_snapshot
     plain_subscribe = replace(BACKEND, "create_event_subscription", subscribe, ("self", "kwargs"))
     replace(BACKEND, "create_db_instance", create, ("self", "db_kwargs"))
     replace(BACKEND, "modify_db_instance", modify, ("self", "db_instance_identifier", "db_kwargs"))
@@ -252,11 +243,7 @@ def _patch_instances(instances: Instances) -> None:
     replace(BACKEND, "stop_db_instance", stop)
     replace(BACKEND, "start_db_instance", start)
     replace(BACKEND, "delete_db_instance", delete)
-    replace(BACKEND, "delete_db_snapshot", delete_snapshot)
     for name, what in {
-        "create_db_snapshot": "snapshots of a running DB instance",
-        "restore_db_instance_from_db_snapshot": "restoring a DB instance",
-        "restore_db_instance_to_point_in_time": "restoring a DB instance",
         "create_db_instance_read_replica": "read replicas",
         "create_db_cluster": "DB clusters",
     }.items():

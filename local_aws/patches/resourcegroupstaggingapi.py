@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from moto.backup.models import BackupBackend
 from moto.core.resource_tagging import TaggedResource
 from moto.ec2.models import EC2Backend
 from moto.elbv2.models import ELBv2Backend
@@ -25,6 +26,7 @@ def apply(_runtime: Runtime) -> None:
     _add(EC2Backend, _ec2)
     _add(RDSBackend, _rds)
     _add(ELBv2Backend, _elbv2)
+    _add(BackupBackend, _backup)
     plain = LogsBackend.iter_tagged_resources
 
     def logs(self: Any) -> Iterator[TaggedResource]:
@@ -76,3 +78,9 @@ def _elbv2(backend: Any) -> Iterator[TaggedResource]:
                 yield TaggedResource(
                     arn, backend.tagging_service.get_tag_dict_for_resource(arn), f"elasticloadbalancing:{kind}"
                 )
+
+
+def _backup(backend: Any) -> Iterator[TaggedResource]:
+    for plan in list(backend.plans.values()):
+        if plan.deletion_date is None:
+            yield TaggedResource(plan.backup_plan_arn, backend.list_tags(plan.backup_plan_arn), "backup:backup-plan")

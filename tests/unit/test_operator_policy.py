@@ -41,6 +41,8 @@ def test_nothing_else_is_allowed():
         ("scheduler:DeleteSchedule", "arn:PARTITION:scheduler:REGION:ACCOUNT:schedule/DEPLOYMENT*/*"),
         ("rds:CreateDBSnapshot", "arn:PARTITION:rds:REGION:ACCOUNT:db:DEPLOYMENT-db"),
         ("rds:CreateDBSnapshot", "arn:PARTITION:rds:REGION:ACCOUNT:snapshot:DEPLOYMENT-db-final-*"),
+        ("backup:DeleteRecoveryPoint", "arn:PARTITION:rds:REGION:ACCOUNT:snapshot:awsbackup:*"),
+        ("backup-storage:MountCapsule", "*"),
         # Alarms are looked for by the beginning of their names, which AWS takes for all.
         ("cloudwatch:DescribeAlarms", "*"),
     ],

@@ -36,6 +36,8 @@ QUESTIONS = [
     ("scheduler", "list_schedule_groups", "ScheduleGroups"),
     ("scheduler", "list_schedules", "Schedules"),
     ("secretsmanager", "list_secrets", "SecretList"),
+    ("backup", "list_backup_vaults", "BackupVaultList"),
+    ("backup", "list_backup_plans", "BackupPlansList"),
     ("acm", "list_certificates", "CertificateSummaryList"),
 ]
 

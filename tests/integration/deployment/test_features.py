@@ -29,6 +29,7 @@ FEATURES = {
         "rds_log_exports": ["postgresql"],
         "rds_iam_authentication": False,
         "rds_backup_retention_days": 3,
+        "backup_schedule": "cron(0 2 * * ? *)",
         "rds_deletion_protection": True,
         "rds_parameters": {"log_min_duration_statement": "500"},
         "artifacts_noncurrent_days": 30,

@@ -27,6 +27,7 @@ SWITCHES = {
     "monitoring_subscriptions": [{"protocol": "email", "endpoint": "ops@example.com"}],
     "rds_log_exports": ["postgresql"],
     "log_archive_bucket": LOGS,
+    "backup_schedule": "cron(0 2 * * ? *)",
 }
 # What a first run needs at its beginning, so that each try ends soon.
 EARLY = [
