@@ -65,12 +65,13 @@ def needed_by(rds: t.Any, s3: t.Any, key_arn: str, key_tags: dict[str, str]) -> 
         for one in page["DBInstances"]
         if one.get("KmsKeyId") == key_arn
     ]
-    # Automated ones go with their database, which counts itself.
+    # Automated ones go with their database, which counts itself; those of AWS Backup are told when they are asked for only.
     found += [
         f"the snapshot {one['DBSnapshotIdentifier']}"
-        for page in rds.get_paginator("describe_db_snapshots").paginate()
+        for kind in ("manual", "awsbackup")
+        for page in rds.get_paginator("describe_db_snapshots").paginate(SnapshotType=kind)
         for one in page["DBSnapshots"]
-        if one.get("KmsKeyId") == key_arn and one.get("SnapshotType") != "automated"
+        if one.get("KmsKeyId") == key_arn
     ]
     return found + [f"the bucket {name}" for name in kms_rules.buckets(key_tags) if _exists(s3, name)]
 
