@@ -55,6 +55,8 @@ ALSO = {
     "cloudwatch:PutMetricAlarm": ["cloudwatch:TagResource"],
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
     "iam:CreateRole": ["iam:TagRole"],
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbudgetservice.html
+    "budgets:CreateBudget": ["budgets:TagResource"],
     # https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateScheduleGroup.html
     "scheduler:CreateScheduleGroup": ["scheduler:TagResource"],
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html
@@ -106,6 +108,7 @@ LOG_GROUPS = ("/ecs/DEPLOYMENT", "/aws/rds/instance/DEPLOYMENT-db/*", "aws-waf-l
 RESOURCES: dict[str, tuple[str, ...]] = {
     "acm:certificate": ("certificate/*",),
     "application-autoscaling:scalable-target": ("scalable-target/*",),
+    "budgets:budget": ("budget/DEPLOYMENT",),
     "cloudwatch:alarm": ALARMS,
     "cloudwatch:dashboard": ("dashboard/DEPLOYMENT",),
     "ecs:cluster": ("cluster/DEPLOYMENT",),
