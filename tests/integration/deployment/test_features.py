@@ -45,6 +45,11 @@ FEATURES = {
         "scaling_max_count": 3,
         "scaling_schedules": [{"name": "new-year", "schedule": "at(2099-01-01T00:00:00)", "min_count": 3}],
     },
+    "upkeep": {
+        "garbage_collection_schedule": "cron(0 3 ? * SUN *)",
+        "budget_monthly_usd": 150,
+        "budget_subscribers": ["ops@example.com"],
+    },
     "tasks": {
         "ecs_mlflow_container_insights": True,
         "ecs_mlflow_read_only_root_filesystem": False,
