@@ -27,6 +27,9 @@ SWITCHES = {
     "monitoring_subscriptions": [{"protocol": "email", "endpoint": "ops@example.com"}],
     "rds_log_exports": ["postgresql"],
     "log_archive_bucket": LOGS,
+    "garbage_collection_schedule": "cron(0 3 ? * SUN *)",
+    "budget_monthly_usd": 150,
+    "budget_subscribers": ["ops@example.com"],
 }
 # What a first run needs at its beginning, so that each try ends soon.
 EARLY = [

@@ -29,7 +29,7 @@ def test_life_of_the_garbage_collection(run_role: t.Callable, local_aws: t.Any) 
     assert (create.rc, create.changed) == (0, 1), create.stdout
     assert create.outputs == {
         "schedule_arn": f"arn:aws:scheduler:eu-west-2:123456789012:schedule/{NAME}-gc/run",
-        "schedule": "cron(0 3 ? * SUN *)", "timezone": "Europe/London", "older_than_days": "30",
+        "schedule": "cron(0 3 ? * SUN *)", "timezone": "Europe/London", "older_than_days": 30,
     }  # fmt: skip
     group = f"arn:aws:scheduler:eu-west-2:123456789012:schedule-group/{NAME}-gc"
     tags = local_aws.client("scheduler").list_tags_for_resource(ResourceArn=group)["Tags"]
@@ -41,7 +41,7 @@ def test_life_of_the_garbage_collection(run_role: t.Callable, local_aws: t.Any) 
         assert (again.rc, again.changed, again.writes, again.outputs) == (0, 0, [], create.outputs), again.stdout
     change = run_role("garbage_collection", {**VARIABLES, "garbage_collection_older_than_days": 90})
     assert (change.changed, change.writes) == (1, ["scheduler:UpdateSchedule"]), change.stdout
-    assert change.outputs["older_than_days"] == "90"
+    assert change.outputs["older_than_days"] == 90
 
     # What is found by its tags is what site.yml switches off by.
     found = local_aws.client("resourcegroupstaggingapi").get_resources(ResourceTypeFilters=["scheduler"])
