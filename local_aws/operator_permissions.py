@@ -27,8 +27,13 @@ PREFIXES = {"tagging": "tag"}
 
 
 def action_of(operation: str) -> str:
-    """`s3:HeadBucket` -> `s3:ListBucket`: what policies call an operation."""
+    """`s3:HeadBucket` -> `s3:ListBucket`: what policies call an operation.
+
+    Of budgets they know two: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbudgetservice.html
+    """
     service, name = operation.split(":", 1)
+    if service == "budgets" and not name.endswith(("TagResource", "TagsForResource", "UntagResource")):
+        return "budgets:ViewBudget" if name.startswith("Describe") else "budgets:ModifyBudget"
     return permission(name) if service == "s3" else f"{PREFIXES.get(service, service)}:{name}"
 
 

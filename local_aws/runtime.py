@@ -28,6 +28,10 @@ class Reconciler(Protocol):
     def run_once(self) -> None: ...
 
 
+def _no_tasks(_backend: Any, _parameters: dict[str, Any]) -> list[Any]:
+    raise RuntimeError("ECS is not in place yet")
+
+
 @dataclasses.dataclass
 class Runtime:
     settings: Settings
@@ -47,6 +51,9 @@ class Runtime:
     # Beginning of an alarm action's ARN to what carries it out, given the alarm and the ARN: at the transition and
     # once in each period of the alarm for as long as it stays in that state.
     alarm_actions: dict[str, Callable[[Any, str], None]] = dataclasses.field(default_factory=dict)
+
+    # Starts tasks: moto's ECS of a region, RunTask's parameters. ECS puts it here, for services that run tasks.
+    run_task: Callable[[Any, dict[str, Any]], list[Any]] = _no_tasks
 
     @classmethod
     def create(cls, settings: Settings) -> Runtime:

@@ -4,6 +4,7 @@
 """EventBridge Scheduler: does what its schedules say, when they say it.
 
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
+https://docs.aws.amazon.com/scheduler/latest/APIReference/API_EcsParameters.html
 A call that fails is logged and not tried again: the retries of AWS are not imitated.
 """
 
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 SERVICE = "scheduler.amazonaws.com"
 # As universal targets spell it, unlike the API of RDS.
 IDENTIFIER = "DbInstanceIdentifier"
+# Given moto's ECS of a region and RunTask's parameters, the tasks that were started.
+RunTask = Callable[[Any, dict[str, Any]], list[Any]]
 
 
 class Call(NamedTuple):
@@ -32,10 +36,17 @@ class Call(NamedTuple):
     method: str
 
 
-TARGETS = {
+DATABASES = {
     "arn:aws:scheduler:::aws-sdk:rds:startDBInstance": Call("rds:StartDBInstance", "start_db_instance"),
     "arn:aws:scheduler:::aws-sdk:rds:stopDBInstance": Call("rds:StopDBInstance", "stop_db_instance"),
 }
+CLUSTER = re.compile(r"arn:[^:]+:ecs:[^:]+:[^:]+:cluster/[A-Za-z0-9_-]+")
+# Parameters of a target for ECS, and what RunTask calls them.
+ECS = {
+    "TaskDefinitionArn": "taskDefinition", "TaskCount": "count", "LaunchType": "launchType", "Group": "group",
+    "CapacityProviderStrategy": "capacityProviderStrategy", "NetworkConfiguration": "networkConfiguration",
+    "PropagateTags": "propagateTags", "Tags": "tags", "EnableExecuteCommand": "enableExecuteCommand",
+}  # fmt: skip
 
 
 class BadTarget(ValueError):
@@ -47,9 +58,14 @@ def check(account_id: str, expression: str, zone: str | None, window: dict[str, 
     parse(expression, zone, now())
     if (window or {}).get("Mode") != "OFF":
         raise BadTarget("A flexible time window is not supported by the local AWS: use Mode OFF.")
-    if target.get("Arn") not in TARGETS:
-        raise BadTarget(f"Target {target.get('Arn')} is not supported by the local AWS: use {' or '.join(TARGETS)}.")
-    instance_of(target)
+    arn = target.get("Arn") or ""
+    if CLUSTER.fullmatch(arn):
+        run_task_parameters(target, "")
+    elif arn in DATABASES:
+        instance_of(target)
+    else:
+        known = " or ".join(DATABASES)
+        raise BadTarget(f"Target {arn} is not supported by the local AWS: use {known}, or an ECS cluster.")
     role = Role.find(account_id, target.get("RoleArn") or "")
     if role is None or not role.trusts(SERVICE):
         raise BadTarget("The execution role you provide must allow AWS EventBridge Scheduler to assume the role.")
@@ -66,13 +82,39 @@ def instance_of(target: dict[str, Any]) -> str:
     return asked[IDENTIFIER]
 
 
+def run_task_parameters(target: dict[str, Any], name: str) -> dict[str, Any]:
+    """What RunTask is asked for by a target with EcsParameters; its input are the overrides of the task."""
+    given = target.get("EcsParameters") or {}
+    if not given.get("TaskDefinitionArn"):
+        raise BadTarget("EcsParameters with a TaskDefinitionArn must be specified for the ECS target.")
+    unknown = sorted(key for key, value in given.items() if key not in ECS and value)
+    if unknown:
+        raise BadTarget(f"EcsParameters {', '.join(unknown)} are not supported by the local AWS.")
+    network = dict((given.get("NetworkConfiguration") or {}).get("awsvpcConfiguration") or {})
+    try:
+        overrides = json.loads(target.get("Input") or "{}")
+    except ValueError:
+        overrides = None
+    if not isinstance(overrides, dict):
+        raise BadTarget("Invalid RequestJson provided. Reason: Input must be an object with the overrides of the task.")
+    asked = {ECS[key]: value for key, value in given.items() if key in ECS}
+    return {
+        **asked,
+        "cluster": target["Arn"],
+        "networkConfiguration": {"awsvpcConfiguration": {key[0].lower() + key[1:]: network[key] for key in network}},
+        "overrides": overrides,
+        "startedBy": f"chronos-schedule/{name}",
+    }
+
+
 class Scheduler:
     """Looks each second at what is due."""
 
     interval = 1.0
 
-    def __init__(self) -> None:
+    def __init__(self, run_task: RunTask) -> None:
         self._checked = now()
+        self._run_task = run_task
 
     def run_once(self) -> None:
         since, self._checked = self._checked, now()
@@ -85,24 +127,47 @@ class Scheduler:
             if due.due(max(since, created), self._checked):
                 self._carry_out(backend, schedule)
 
+    def _carry_out(self, backend: Any, schedule: Any) -> None:
+        role = Role.find(backend.account_id, schedule.target["RoleArn"])
+        if role is None or not role.trusts(SERVICE):
+            log.error("schedule %s: its role cannot be assumed", schedule.name)
+            return
+        carry_out = self._task if CLUSTER.fullmatch(schedule.target["Arn"]) else self._database
+        try:
+            carry_out(backend, schedule, role)
+        except Exception as error:  # what the service answers is nobody's to hear
+            log.error("schedule %s: %s", schedule.name, error)
+
     @staticmethod
-    def _carry_out(backend: Any, schedule: Any) -> None:
+    def _database(backend: Any, schedule: Any, role: Role) -> None:
         from moto.rds.models import rds_backends
 
         account_id, region = backend.account_id, backend.region_name
-        call, identifier = TARGETS[schedule.target["Arn"]], instance_of(schedule.target)
-        role = Role.find(account_id, schedule.target["RoleArn"])
-        resource = f"arn:aws:rds:{region}:{account_id}:db:{identifier}"
-        if role is None or not role.trusts(SERVICE):
-            log.error("schedule %s: its role cannot be assumed", schedule.name)
-        elif not role.may(call.action, resource):
-            log.error("schedule %s: its role may not %s on %s", schedule.name, call.action, resource)
-        else:
-            log.info("schedule %s: %s of %s", schedule.name, call.action, identifier)
-            try:
-                getattr(rds_backends[account_id][region], call.method)(identifier)
-            except Exception as error:  # what RDS answers is nobody's to hear
-                log.error("schedule %s: %s: %s", schedule.name, call.action, error)
+        call, identifier = DATABASES[schedule.target["Arn"]], instance_of(schedule.target)
+        _require(role, call.action, f"arn:aws:rds:{region}:{account_id}:db:{identifier}")
+        log.info("schedule %s: %s of %s", schedule.name, call.action, identifier)
+        getattr(rds_backends[account_id][region], call.method)(identifier)
+
+    def _task(self, backend: Any, schedule: Any, role: Role) -> None:
+        """The role must be allowed to run this task, to tag it and to hand it its own roles."""
+        from moto.ecs.models import ecs_backends
+
+        asked = run_task_parameters(schedule.target, schedule.name)
+        ecs = ecs_backends[backend.account_id][backend.region_name]
+        _require(role, "ecs:RunTask", asked["taskDefinition"])
+        definition = ecs.describe_task_definition(asked["taskDefinition"])
+        for kind, own in (("executionRoleArn", definition.execution_role_arn), ("taskRoleArn", definition.task_role_arn)):
+            if passed := asked["overrides"].get(kind) or own:
+                _require(role, "iam:PassRole", passed)
+        if asked.get("tags") or asked.get("propagateTags"):
+            _require(role, "ecs:TagResource", asked["cluster"].replace(":cluster/", ":task/") + "/any")
+        for task in self._run_task(ecs, asked):
+            log.info("schedule %s: runs task %s", schedule.name, task.id)
+
+
+def _require(role: Role, action: str, resource: str) -> None:
+    if not role.may(action, resource):
+        raise PermissionError(f"its role may not {action} on {resource}")
 
 
 def _enabled() -> Iterator[tuple[Any, Any]]:

@@ -60,6 +60,8 @@ ALSO = {
     "cloudwatch:PutMetricAlarm": ["cloudwatch:TagResource"],
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
     "iam:CreateRole": ["iam:TagRole"],
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbudgetservice.html
+    "budgets:CreateBudget": ["budgets:TagResource"],
     # https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateScheduleGroup.html
     "scheduler:CreateScheduleGroup": ["scheduler:TagResource"],
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html
@@ -125,6 +127,7 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "application-autoscaling:scalable-target": ("scalable-target/*",),
     "backup:backup-plan": ("backup-plan:*",),
     "backup:backup-vault": ("backup-vault:DEPLOYMENT",),
+    "budgets:budget": ("budget/DEPLOYMENT",),
     "cloudwatch:alarm": ALARMS,
     "cloudwatch:dashboard": ("dashboard/DEPLOYMENT",),
     "ecs:cluster": ("cluster/DEPLOYMENT",),

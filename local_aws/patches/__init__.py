@@ -31,6 +31,13 @@ def replace(owner: Any, name: str, replacement: Callable[..., Any], parameters: 
     return original
 
 
+def add(owner: Any, name: str, addition: Callable[..., Any]) -> None:
+    """Give `owner` what moto lacks; AttributeError if moto has it by now."""
+    if hasattr(owner, name):
+        raise AttributeError(f"moto has {owner.__name__}.{name} by now: the patch that adds it must be looked at")
+    setattr(owner, name, addition)
+
+
 def apply_all(runtime: Any) -> None:
     for module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
         importlib.import_module(f"{__name__}.{module}").apply(runtime)

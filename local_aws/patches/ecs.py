@@ -50,6 +50,7 @@ def apply(runtime: Any) -> None:
     _patch_tasks(runners)
     _patch_services(scheduler)
     _patch_tagged_resources()
+    runtime.run_task = lambda backend, parameters: ecs_task_api.run_task(backend, runners, parameters)
     runtime.reconcilers.append(scheduler)
     runtime.closers.append(runners.close)
 

@@ -3,17 +3,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """moto's EventBridge Scheduler, whose schedules are carried out.
 
-moto 5.2.5 only keeps schedules, takes any expression, target and role, answers 500 for a group that is not there and
-makes a group anew that is. The API: https://docs.aws.amazon.com/scheduler/latest/APIReference/
+moto 5.2.5 only keeps schedules, takes any expression, target and role, answers 500 for a group that is not there,
+makes a group anew that is, and lets the Resource Groups Tagging API find nothing. The API: https://docs.aws.amazon.com/scheduler/latest/APIReference/
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from moto.core.exceptions import JsonRESTError
+from moto.core.resource_tagging import TaggableResourcesMixin, TaggedResource
 from moto.scheduler.exceptions import ScheduleGroupNotFound, ValidationException
 from moto.scheduler.models import EventBridgeSchedulerBackend as BACKEND
+from moto.scheduler.models import scheduler_backends
 
 from .. import scheduler
 from ..runtime import Runtime
@@ -21,10 +24,22 @@ from ..schedules import BadSchedule
 from . import replace
 
 
+class TaggableScheduler(BACKEND, TaggableResourcesMixin):
+    SERVICE_NAMESPACE = "scheduler"
+    # moto finds a service's addresses by where its backend is defined.
+    __module__ = BACKEND.__module__
+
+    def iter_tagged_resources(self) -> Iterator[TaggedResource]:
+        for group in list(self.schedule_groups.values()):
+            tags = self.tagger.get_tag_dict_for_resource(group.arn)
+            yield TaggedResource(group.arn, tags, "scheduler:schedule-group")
+
+
 def apply(runtime: Runtime) -> None:
     _patch_schedules()
     _patch_groups()
-    runtime.reconcilers.append(scheduler.Scheduler())
+    replace(scheduler_backends, "backend", TaggableScheduler)
+    runtime.reconcilers.append(scheduler.Scheduler(runtime.run_task))
 
 
 def _patch_schedules() -> None:

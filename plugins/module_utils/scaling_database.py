@@ -1,46 +1,16 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The schedules that start and stop a database, and their IAM role: what there is, and what is to be done."""
+"""The schedules that start and stop a database, and what their IAM role may do."""
 
 from __future__ import annotations
 
 import json
-import time
 import typing as t
 
-from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
-from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
-    ansible_dict_to_boto3_tag_list,
-    boto3_tag_list_to_ansible_dict,
-)
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, schedule_groups
 
 ACTIONS = {"start": "startDBInstance", "stop": "stopDBInstance"}
-POLICY = "database"
-POLL_SECONDS = 2.0
-# A new role takes some seconds to be known everywhere; a group takes some to be gone.
-SETTLE_SECONDS = 60.0
-
-
-def connect(module: t.Any, service: str) -> t.Any:
-    return module.client(service, retry_decorator=AWSRetry.jittered_backoff(retries=8))
-
-
-def trust_policy(account_id: str) -> dict[str, t.Any]:
-    """Only schedules of this account may act with the role."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "scheduler.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-                "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
-            }
-        ],
-    }
 
 
 def access_policy(instance_arn: str) -> dict[str, t.Any]:
@@ -52,208 +22,27 @@ def access_policy(instance_arn: str) -> dict[str, t.Any]:
     }
 
 
-def comparable(schedule: dict[str, t.Any] | None) -> t.Any:
-    """What is compared of a schedule."""
-    if schedule is None:
-        return "absent"
-    target = schedule["Target"]
-    return {
-        "schedule": schedule["ScheduleExpression"],
-        "timezone": schedule.get("ScheduleExpressionTimezone", "UTC"),
-        "state": schedule.get("State", "ENABLED"),
-        "target": target["Arn"],
-        "role": target["RoleArn"],
-        "input": json.loads(target.get("Input") or "{}"),
-    }
-
-
-class DatabaseHours:
+class DatabaseHours(schedule_groups.ScheduleGroup):
     """The schedule group called `name` and the IAM role `<name>-scheduler`."""
 
     def __init__(self, iam: t.Any, scheduler: t.Any, name: str) -> None:
-        self.iam, self.scheduler = iam, scheduler
-        self.name, self.role_name = name, f"{name}-scheduler"
-        self.role: dict | None = None
-        self.policy: dict | None = None
-        self.group: dict | None = None
-        self.group_tags: dict[str, str] = {}
-        self.schedules: dict[str, dict] = {}
-
-    # --- looking ---------------------------------------------------------------------------------------------------
-
-    def find(self) -> None:
-        self.role = self._ask(self.iam.get_role, "NoSuchEntity", "Role", RoleName=self.role_name)
-        self.policy = None
-        if self.role:
-            self.policy = self._ask(
-                self.iam.get_role_policy, "NoSuchEntity", "PolicyDocument",
-                RoleName=self.role_name, PolicyName=POLICY,
-            )  # fmt: skip
-        self.group = self._ask(self.scheduler.get_schedule_group, "ResourceNotFoundException", Name=self.name)
-        if self.group and self.group["State"] == "DELETING":
-            self._await_group_gone()
-        self.group_tags, self.schedules = {}, {}
-        if self.group:
-            answer = self.scheduler.list_tags_for_resource(ResourceArn=self.group["Arn"], aws_retry=True)
-            self.group_tags = boto3_tag_list_to_ansible_dict(answer.get("Tags", []))
-            for kind in ACTIONS:
-                found = self._ask(
-                    self.scheduler.get_schedule, "ResourceNotFoundException", GroupName=self.name, Name=kind
-                )
-                if found:
-                    self.schedules[kind] = found
-
-    @staticmethod
-    def _ask(operation: t.Callable, missing: str, key: str = "", **arguments: t.Any) -> t.Any:
-        try:
-            answer = operation(**arguments, aws_retry=True)
-        except is_boto3_error_code(missing):
-            return None
-        return answer[key] if key else answer
-
-    def _role_tags(self) -> dict[str, str]:
-        return boto3_tag_list_to_ansible_dict((self.role or {}).get("Tags", []))
-
-    def check_owner(self, owner_tags: dict[str, str]) -> None:
-        """ValueError if the group or the role is somebody else's."""
-        remedy = "choose another deployment name, or remove it by hand"
-        for kind, found, tags in (
-            (f"Schedule group {self.name}", self.group, self.group_tags),
-            (f"IAM role {self.role_name}", self.role, self._role_tags()),
-        ):
-            if found and not aws_changes.carries(tags, owner_tags):
-                raise ValueError(aws_changes.not_ours(kind, owner_tags, remedy))
-
-    def summary(self) -> list[dict[str, str]]:
-        return [
-            {"name": kind, "schedule": one["ScheduleExpression"], "timezone": one["ScheduleExpressionTimezone"]}
-            for kind, one in sorted(self.schedules.items())
-        ]
-
-    # --- present ---------------------------------------------------------------------------------------------------
+        purpose = f"EventBridge Scheduler starts and stops the database of {name} with it"
+        super().__init__(iam, scheduler, name, f"{name}-scheduler", "database", tuple(ACTIONS), purpose)
 
     def plan_present(self, instance_arn: str, schedules: dict[str, str], zone: str, tags: dict) -> aws_changes.Changes:
         """`schedules` has a schedule for `start` and for `stop`."""
-        changes = aws_changes.Changes()
         partition, account_id = instance_arn.split(":")[1], instance_arn.split(":")[4]
-        trust, access = trust_policy(account_id), access_policy(instance_arn)
-        role_arn = f"arn:{partition}:iam::{account_id}:role/{self.role_name}"
-        self._plan_role(changes, trust, tags)
-        changes.want(
-            "policy of the role", self.policy, access,
-            lambda: self.iam.put_role_policy(
-                RoleName=self.role_name, PolicyName=POLICY, PolicyDocument=json.dumps(access), aws_retry=True
-            ),
-        )  # fmt: skip
-        self._plan_group(changes, tags)
-        for kind, expression in schedules.items():
-            wanted = {
+        wanted = {
+            kind: {
                 "ScheduleExpression": expression,
                 "ScheduleExpressionTimezone": zone,
-                "State": "ENABLED",
-                "FlexibleTimeWindow": {"Mode": "OFF"},
                 "Target": {
                     "Arn": f"arn:{partition}:scheduler:::aws-sdk:rds:{ACTIONS[kind]}",
-                    "RoleArn": role_arn,
+                    "RoleArn": f"arn:{partition}:iam::{account_id}:role/{self.role_name}",
                     # The spelling of universal targets; the API of RDS says DBInstanceIdentifier.
                     "Input": json.dumps({"DbInstanceIdentifier": instance_arn.rsplit(":", 1)[-1]}),
                 },
             }
-            changes.want(
-                f"schedule {kind}", comparable(self.schedules.get(kind)), comparable(wanted), self._put(kind, wanted)
-            )
-        return changes
-
-    def _plan_role(self, changes: aws_changes.Changes, trust: dict, tags: dict[str, str]) -> None:
-        if self.role is None:
-            changes.want(
-                "role", "absent", "present",
-                lambda: self.iam.create_role(
-                    RoleName=self.role_name,
-                    AssumeRolePolicyDocument=json.dumps(trust),
-                    Description=f"EventBridge Scheduler starts and stops the database of {self.name} with it",
-                    Tags=ansible_dict_to_boto3_tag_list(tags),
-                    aws_retry=True,
-                ),
-            )  # fmt: skip
-            return
-        changes.want(
-            "trust of the role", self.role["AssumeRolePolicyDocument"], trust,
-            lambda: self.iam.update_assume_role_policy(
-                RoleName=self.role_name, PolicyDocument=json.dumps(trust), aws_retry=True
-            ),
-        )  # fmt: skip
-        changes.want_tags(
-            "tags of the role", self._role_tags(), tags,
-            lambda new: self.iam.tag_role(
-                RoleName=self.role_name, Tags=ansible_dict_to_boto3_tag_list(new), aws_retry=True
-            ),
-            lambda keys: self.iam.untag_role(RoleName=self.role_name, TagKeys=keys, aws_retry=True),
-        )  # fmt: skip
-
-    def _plan_group(self, changes: aws_changes.Changes, tags: dict[str, str]) -> None:
-        if self.group is None:
-            changes.want(
-                "schedule_group", "absent", "present",
-                lambda: self.scheduler.create_schedule_group(
-                    Name=self.name, Tags=ansible_dict_to_boto3_tag_list(tags), aws_retry=True
-                ),
-            )  # fmt: skip
-            return
-        arn = self.group["Arn"]
-        changes.want_tags(
-            "tags of the schedule group", self.group_tags, tags,
-            lambda new: self.scheduler.tag_resource(
-                ResourceArn=arn, Tags=ansible_dict_to_boto3_tag_list(new), aws_retry=True
-            ),
-            lambda keys: self.scheduler.untag_resource(ResourceArn=arn, TagKeys=keys, aws_retry=True),
-        )  # fmt: skip
-
-    def _put(self, kind: str, wanted: dict[str, t.Any]) -> t.Callable[[], None]:
-        operation = self.scheduler.update_schedule if kind in self.schedules else self.scheduler.create_schedule
-
-        def put() -> None:
-            deadline = time.monotonic() + SETTLE_SECONDS
-            while True:
-                try:
-                    operation(GroupName=self.name, Name=kind, **wanted, aws_retry=True)
-                    return
-                except is_boto3_error_code("ValidationException") as error:
-                    # "The execution role you provide must allow ...": a new role is not known everywhere at once.
-                    if "execution role" not in str(error) or time.monotonic() + POLL_SECONDS > deadline:
-                        raise
-                time.sleep(POLL_SECONDS)
-
-        return put
-
-    # --- absent ----------------------------------------------------------------------------------------------------
-
-    def plan_absent(self) -> aws_changes.Changes:
-        changes = aws_changes.Changes()
-        if self.group:
-            changes.want("schedule_group", "present", "absent", self._delete_group)
-        if self.policy:
-            changes.want(
-                "policy of the role", "present", "absent",
-                lambda: self.iam.delete_role_policy(RoleName=self.role_name, PolicyName=POLICY, aws_retry=True),
-            )  # fmt: skip
-        if self.role:
-            changes.want(
-                "role", "present", "absent", lambda: self.iam.delete_role(RoleName=self.role_name, aws_retry=True)
-            )
-        return changes
-
-    def _delete_group(self) -> None:
-        """AWS deletes the schedules with their group, in its own time."""
-        self.scheduler.delete_schedule_group(Name=self.name, aws_retry=True)
-        self._await_group_gone()
-
-    def _await_group_gone(self) -> None:
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while True:
-            self.group = self._ask(self.scheduler.get_schedule_group, "ResourceNotFoundException", Name=self.name)
-            if self.group is None:
-                return
-            if time.monotonic() + POLL_SECONDS > deadline:
-                raise ValueError(f"Schedule group {self.name}: it is not gone after {SETTLE_SECONDS:.0f} s; run again")
-            time.sleep(POLL_SECONDS)
+            for kind, expression in schedules.items()
+        }
+        return self.plan_schedules(account_id, access_policy(instance_arn), wanted, tags)

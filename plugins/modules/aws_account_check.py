@@ -134,6 +134,7 @@ from typing import Any
 
 try:
     import boto3
+    import botocore.config
     import botocore.exceptions
     import botocore.parsers
 except ImportError:
@@ -145,6 +146,10 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_ta
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, aws_offers, elb_rules
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.aws_errors import GIVE, explain
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings, failure
+
+
+# Where resources without a region are looked for.
+GLOBAL_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-northwest-1"}
 
 
 class AccountCheck:
@@ -173,8 +178,8 @@ class AccountCheck:
             if self.params["deployment_tags"]:
                 self._deployed()
 
-    def _client(self, service: str) -> Any:
-        return self.module.client(service, retry_decorator=AWSRetry.jittered_backoff(retries=5))
+    def _client(self, service: str, **options: Any) -> Any:
+        return self.module.client(service, retry_decorator=AWSRetry.jittered_backoff(retries=5), **options)
 
     def _profile(self) -> bool:
         profile = self.params.get("profile")
@@ -273,18 +278,27 @@ class AccountCheck:
 
     def _deployed(self) -> None:
         tags = aws_changes.text_tags(self.params["deployment_tags"])
-        answer = self._ask(
-            "resourcegroupstaggingapi",
-            "get_resources",
-            "tag:GetResources",
-            TagFilters=[{"Key": key, "Values": [value]} for key, value in tags.items()],
-        )
-        for resource in (answer or {}).get("ResourceTagMappingList", []):
+        filters = [{"Key": key, "Values": [value]} for key, value in tags.items()]
+        answer = self._ask("resourcegroupstaggingapi", "get_resources", "tag:GetResources", TagFilters=filters)
+        for resource in (answer or {}).get("ResourceTagMappingList", []) + self._budgets(filters):
             service = resource["ResourceARN"].split(":")[2]
             domain = boto3_tag_list_to_ansible_dict(resource["Tags"]).get(elb_rules.DOMAIN_TAG)
             self.result["deployed_services"] = sorted({*self.result["deployed_services"], service})
             if domain and service == "elasticloadbalancing":
                 self.result["deployed_domain_name"] = domain
+
+    def _budgets(self, filters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Budgets have no region, and are found in one region only; who cannot ask there has made none."""
+        region = GLOBAL_REGIONS.get(self.result["partition"])
+        if region is None or region == self.result["region"]:
+            return []
+        hurried = botocore.config.Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
+        client = self._client("resourcegroupstaggingapi", region=region, config=hurried)
+        try:
+            answer = client.get_resources(TagFilters=filters, ResourceTypeFilters=["budgets"], aws_retry=True)
+            return answer["ResourceTagMappingList"]
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+            return []
 
     def _ask(self, service: str, operation: str, action: str, **arguments: Any) -> dict[str, Any] | None:
         """All pages of the answer, or None after a problem was noted."""

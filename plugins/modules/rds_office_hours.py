@@ -80,6 +80,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
     scaling_database,
     scaling_rules,
     scaling_schedules,
+    schedule_groups,
 )
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings, failure
 
@@ -132,7 +133,7 @@ def main() -> None:
     )
     name = module.params["name"]
     found = scaling_database.DatabaseHours(
-        scaling_database.connect(module, "iam"), scaling_database.connect(module, "scheduler"), name
+        schedule_groups.connect(module, "iam"), schedule_groups.connect(module, "scheduler"), name
     )
     with aws_changes.one_line_failures(module, "scheduler", f"Office hours of the database of {name}"):
         run(module, found)

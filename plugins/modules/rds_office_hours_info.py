@@ -48,14 +48,14 @@ schedules:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, scaling_database
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, scaling_database, schedule_groups
 
 
 def main() -> None:
     module = AnsibleAWSModule(argument_spec={"name": {"type": "str", "required": True}}, supports_check_mode=True)
     name = module.params["name"]
     found = scaling_database.DatabaseHours(
-        scaling_database.connect(module, "iam"), scaling_database.connect(module, "scheduler"), name
+        schedule_groups.connect(module, "iam"), schedule_groups.connect(module, "scheduler"), name
     )
     with aws_changes.one_line_failures(module, "scheduler", f"Office hours of the database of {name}"):
         found.find()

@@ -5,10 +5,11 @@
 
   python -c <this file> serve      install, check the databases, then become the MLflow server
   python -c <this file> migrate    install, prepare both databases and the admin user, then end
+  python -c <this file> gc         install, remove for good what was deleted in MLflow long ago, then end
 
 It travels inside an ECS task definition, hence one file; what is not standard library is there after the installation.
 Exit codes: 64 wrong use, 65 wrong schema, 69 database or package index unavailable, 70 MLflow failed,
-75 another migration is still running, 77 the database refuses the login, 78 wrong environment.
+75 another one still does the same, 77 the database refuses the login or S3 a removal, 78 wrong environment.
 """
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 USAGE, DATA, UNAVAILABLE, SOFTWARE, TRY_AGAIN, DENIED, CONFIG = 64, 65, 69, 70, 75, 77, 78
 REQUIRED = object()
@@ -53,12 +54,14 @@ VARIABLES = {
     "ALLOWED_HOSTS": "",
     "CORS_ORIGINS": "",
     "LOCK_WAIT_SECONDS": 900,
+    "GC_OLDER_THAN_DAYS": 30,
     "GRACEFUL_TIMEOUT_SECONDS": 50,  # less than the task's stop timeout
     "KEEP_ALIVE_SECONDS": 620,  # more than the load balancer's idle timeout, or it answers 502 now and then
 }
 SECRETS = ("DB_PASSWORD", "ADMIN_PASSWORD", "SERVER_KEY")
 LEAST = {"DB_MAX_OVERFLOW": 0, "AUTH_CACHE_TTL_SECONDS": 0}  # of whole numbers; else 1
-MOST = {"DB_PORT": 65535, "PORT": 65535, "WORKERS": 64, "DB_POOL_SIZE": 1000, "DB_MAX_OVERFLOW": 1000}  # else a day
+MOST = {"DB_PORT": 65535, "PORT": 65535, "WORKERS": 64, "DB_POOL_SIZE": 1000, "DB_MAX_OVERFLOW": 1000,
+        "GC_OLDER_THAN_DAYS": 3650}  # else a day
 CHOICES = {
     "DB_SSLMODE": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "DEFAULT_PERMISSION": ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS"),
@@ -67,13 +70,14 @@ CHOICES = {
 # What MLflow does since which version. Later versions are taken for the newest.
 OLDEST = (2, 18)
 SINCE = {
+    "whole_deletion": (2, 21),  # before: 1,000 artifacts at a time, https://github.com/mlflow/mlflow/pull/14660
     "uvicorn": (3, 3),  # before: gunicorn
     "host_check": (3, 5),
     "own_auth_version_table": (3, 6),  # before: both stores count in `alembic_version`
     "ascii_native_routes": (3, 9),
     "signed_downloads": (3, 17),  # and clients that ask for them by themselves
 }
-LOCK = 0x6D6C666C6F77  # "mlflow"
+LOCKS = {"migration": 0x6D6C666C6F77, "collection": 0x6D6C66676331}  # "mlflow", "mlfgc1"
 
 
 class Problem(Exception):
@@ -273,20 +277,28 @@ def refuse_newer(settings: Settings, database: str, state: str) -> None:
                             "deploy the newer version again, or restore the snapshot from before the upgrade")
 
 
-def take_lock(connection, settings: Settings) -> None:
-    """One migration at a time: the lock lives and dies with this connection."""
+def require_current(connection, settings: Settings, store: str, database: str) -> None:
+    state = schema_state(connection, settings, store)
+    refuse_newer(settings, database, state)
+    if state != "current":  # a server would migrate by itself, and two of them would race
+        raise Problem(DATA, f"the schema of database {database!r} is {state} for MLflow {settings.mlflow_version}: "
+                            "run `migrate` first")
+
+
+def take_lock(connection, settings: Settings, work: str) -> None:
+    """One "migration" or "collection" at a time: the lock lives and dies with this connection."""
     cursor = connection.cursor()
     deadline = time.monotonic() + settings.lock_wait_seconds
     said = False
     while True:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,))
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", (LOCKS[work],))
         if cursor.fetchone()[0]:
             return
         if time.monotonic() >= deadline:
-            raise Problem(TRY_AGAIN, f"another migration of {settings.db_name!r} still runs after "
-                                     f"{settings.lock_wait_seconds} s: wait for its task to end, then deploy again")
+            raise Problem(TRY_AGAIN, f"another {work} of {settings.db_name!r} still runs after "
+                                     f"{settings.lock_wait_seconds} s: wait for its task to end, then try again")
         if not said:
-            say("another migration is running; waiting for it to end")
+            say(f"another {work} is running; waiting for it to end")
             said = True
         time.sleep(0.5)
 
@@ -310,7 +322,7 @@ def migrate(settings: Settings) -> None:
         say(f"{message} ({time.monotonic() - start:.1f} s)")
 
     connection = connect(settings, settings.db_name, start + settings.db_wait_seconds)
-    take_lock(connection, settings)
+    take_lock(connection, settings, "migration")
     step(f"connected to {settings.db_host}:{settings.db_port} and locked {settings.db_name!r}")
     if create_database(connection, settings.auth_db_name):
         step(f"created database {settings.auth_db_name!r}")
@@ -363,6 +375,73 @@ def make_admin(settings: Settings) -> str:
     except MlflowException as error:
         raise Problem(CONFIG, f"LAUNCHER_ADMIN_USERNAME or LAUNCHER_ADMIN_PASSWORD is refused by MLflow "
                               f"{settings.mlflow_version} ({one_line(error)}): change the admin's secret") from None
+
+
+# Garbage collection
+
+def collect_garbage(settings: Settings) -> None:
+    """`mlflow gc` in this process: its argument is a URI with the password, and the artifacts are at hand here, so that
+    it needs neither the server nor a login."""
+    install(settings)
+    connection = connect(settings, settings.db_name, time.monotonic() + settings.db_wait_seconds)
+    require_current(connection, settings, "tracking", settings.db_name)
+    take_lock(connection, settings, "collection")
+    import logging
+    logging.disable(logging.INFO)
+    import mlflow
+    from mlflow.cli import gc
+    from mlflow.store.artifact import artifact_repository_registry as registry
+
+    class Artifacts:
+        """Removes what the server would remove, all of it or with an error."""
+
+        def __init__(self, uri: str, *_args: object, **_options: object) -> None:
+            self.path = urlsplit(uri).path.strip("/")
+            if not self.path:
+                raise Problem(DATA, f"{uri} is no place of a run's own: nothing is removed")
+
+        def delete_artifacts(self) -> None:
+            repository = registry.get_artifact_repository(settings.artifact_root)
+            # With a slash, or 2.x would take what begins alike too: experiment 10 with experiment 1.
+            repository.delete_artifacts(f"{self.path}/")
+            while repository.list_artifacts(self.path):
+                if settings.has("whole_deletion"):  # it keeps to itself what S3 refused
+                    raise Problem(DENIED, f"artifacts in {settings.artifact_root}/{self.path} could not be removed: "
+                                          "allow the task role s3:DeleteObject there")
+                repository.delete_artifacts(f"{self.path}/")
+
+    registry._artifact_repository_registry.register("mlflow-artifacts", Artifacts)
+    uri, days, cursor = settings.database_uri(settings.db_name), settings.gc_older_than_days, connection.cursor()
+    mlflow.set_tracking_uri(uri)
+    before = count_deleted(cursor)
+    cursor.execute(OLD_EXPERIMENTS, (int(time.time() * 1000) - days * 86_400_000,))
+    for experiment_id, location, in_use in cursor.fetchall():
+        # `gc` leaves what does not belong to a run, such as traces; and 2.x fails where there are any.
+        if not in_use and location.rstrip("/") == f"mlflow-artifacts:/{experiment_id}":
+            Artifacts(location).delete_artifacts()
+        if settings.version < (3, 0):
+            cursor.execute("DELETE FROM trace_info WHERE experiment_id = %s", (experiment_id,))
+    gc.main(["--backend-store-uri", uri, "--older-than", f"{days}d"], standalone_mode=False)
+    runs, experiments = (old - new for old, new in zip(before, count_deleted(cursor)))
+    say(f"removed {runs} runs and {experiments} experiments that were deleted more than {days} days ago")
+    connection.close()
+
+
+# In use: a registered model has its files there.
+OLD_EXPERIMENTS = """
+SELECT experiment_id, artifact_location, EXISTS (
+    SELECT 1 FROM model_versions WHERE strpos(concat(source, ' ', storage_location), artifact_location || '/') > 0)
+FROM experiments AS e
+WHERE lifecycle_stage = 'deleted' AND last_update_time < %s AND NOT EXISTS (
+    SELECT 1 FROM runs WHERE runs.experiment_id = e.experiment_id AND runs.lifecycle_stage = 'active')"""
+
+
+def count_deleted(cursor) -> list[int]:
+    counts = []
+    for table in ("runs", "experiments"):
+        cursor.execute(f"SELECT count(*) FROM {table} WHERE lifecycle_stage = 'deleted'")
+        counts.append(cursor.fetchone()[0])
+    return counts
 
 
 # Server
@@ -496,12 +575,8 @@ def serve(settings: Settings) -> None:
     deadline = time.monotonic() + settings.db_wait_seconds
     for store, database in (("tracking", settings.db_name), ("auth", settings.auth_db_name)):
         connection = connect(settings, database, deadline)
-        state = schema_state(connection, settings, store)
+        require_current(connection, settings, store, database)
         connection.close()
-        refuse_newer(settings, database, state)
-        if state != "current":  # a server would migrate by itself, and two of them would race
-            raise Problem(DATA, f"the schema of database {database!r} is {state} for MLflow {settings.mlflow_version}: "
-                                "run `migrate` first")
     if (settings.allowed_hosts or settings.cors_origins) and not settings.has("host_check"):
         say(f"MLflow {settings.mlflow_version} checks neither hosts nor origins: what is allowed has no effect")
     environment, command = server_environment(settings, dict(os.environ)), server_command(settings)
@@ -510,15 +585,19 @@ def serve(settings: Settings) -> None:
     os.execve(command[0], command, environment)
 
 
+COMMANDS = {"serve": serve, "migrate": migrate, "gc": collect_garbage}
+
+
 def main(arguments: list[str]) -> int:
     settings = None
     # The first process of a container ignores SIGTERM unless it handles it. (exec sets it back for the server.)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
-        if arguments not in (["serve"], ["migrate"]):
-            raise Problem(USAGE, f"the command is {' '.join(arguments)!r}: give `serve` or `migrate`")
+        command = COMMANDS.get(" ".join(arguments))
+        if command is None:
+            raise Problem(USAGE, f"the command is {' '.join(arguments)!r}: give `serve`, `migrate` or `gc`")
         settings = Settings(dict(os.environ))
-        (serve if arguments == ["serve"] else migrate)(settings)
+        command(settings)
         return 0
     except Problem as problem:
         code, message = problem.code, str(problem)

@@ -72,6 +72,7 @@ def state(client: t.Callable[[str], t.Any], name: str) -> dict[str, t.Any]:
         *scaling.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"],
         *scaling.describe_scheduled_actions(ServiceNamespace="ecs")["ScheduledActions"],
     ]
+    found["budgets"] = client("budgets").describe_budgets(AccountId="123456789012")["Budgets"]
     found["web ACLs"] = client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"]
     found["roles"] = [
         {

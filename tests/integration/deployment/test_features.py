@@ -53,6 +53,11 @@ FEATURES = {
         "ecs_mlflow_ephemeral_storage_gib": 50,
         "artifacts_transition_days": 60,
     },
+    "upkeep": {
+        "garbage_collection_schedule": "cron(0 3 ? * SUN *)",
+        "budget_monthly_usd": 150,
+        "budget_subscribers": ["ops@example.com"],
+    },
     "tasks": {
         "ecs_mlflow_container_insights": True,
         "ecs_mlflow_read_only_root_filesystem": False,

@@ -28,6 +28,9 @@ SWITCHES = {
     "rds_log_exports": ["postgresql"],
     "log_archive_bucket": LOGS,
     "backup_schedule": "cron(0 2 * * ? *)",
+    "garbage_collection_schedule": "cron(0 3 ? * SUN *)",
+    "budget_monthly_usd": 150,
+    "budget_subscribers": ["ops@example.com"],
 }
 # What a first run needs at its beginning, so that each try ends soon.
 EARLY = [

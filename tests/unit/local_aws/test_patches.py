@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from local_aws.patches import replace
+from local_aws.patches import add, replace
 
 
 class Owner:
@@ -35,3 +35,13 @@ def test_a_method_that_takes_something_else_is_an_error():
     with pytest.raises(TypeError, match="takes"):
         replace(Owner, "method", lambda self: None, ("self", "one"))
     assert Owner().method(1) == 1
+
+
+def test_what_moto_lacks_is_added_once():
+    class Lacking(Owner):
+        pass
+
+    add(Lacking, "other", lambda self: 3)
+    assert Lacking().other() == 3
+    with pytest.raises(AttributeError, match="moto has Lacking.other by now"):
+        add(Lacking, "other", lambda self: 4)

@@ -91,7 +91,7 @@ def orderable(instance_class, zones="ab"):
 @pytest.fixture
 def check(run_module, monkeypatch):
     def run(aws=None, **options):
-        monkeypatch.setattr(aws_account_check.AccountCheck, "_client", lambda _self, _service: aws or AWS())
+        monkeypatch.setattr(aws_account_check.AccountCheck, "_client", lambda _self, _service, **_options: aws or AWS())
         return run_module(aws_account_check, {"region": "eu-west-2", "variable_prefix": "preflight_", **options})
 
     return run
@@ -120,13 +120,31 @@ def test_which_parts_of_a_deployment_exist(check):
 
     def answer(arguments):
         asked.append(arguments["TagFilters"])
-        return {"ResourceTagMappingList": found}
+        elsewhere = "ResourceTypeFilters" in arguments
+        return {"ResourceTagMappingList": [tagged("arn:aws:budgets::123456789012:budget/web")] if elsewhere else found}
 
     result = check(AWS(get_resources=answer), deployment_tags={"owner": 1})
-    assert result["deployed_services"] == ["acm", "elasticloadbalancing"]
+    assert result["deployed_services"] == ["acm", "budgets", "elasticloadbalancing"]
     assert result["deployed_domain_name"] == "mlflow.example.com"
-    assert asked == [[{"Key": "owner", "Values": ["1"]}]]
+    assert asked == [[{"Key": "owner", "Values": ["1"]}]] * 2
     assert check()["deployed_services"] == [] and check()["deployed_domain_name"] is None
+
+
+def test_where_what_has_no_region_is_not_shown_nothing_of_it_is_known(check):
+    def answer(arguments):
+        if "ResourceTypeFilters" in arguments:
+            raise refusal("AccessDeniedException")
+        return {"ResourceTagMappingList": [tagged("arn:aws:acm:eu-west-2:123456789012:certificate/1")]}
+
+    assert check(AWS(get_resources=answer), deployment_tags={"owner": 1})["deployed_services"] == ["acm"]
+
+
+def test_in_the_region_of_what_has_none_one_question_is_enough(check, monkeypatch):
+    monkeypatch.setattr(aws_account_check, "GLOBAL_REGIONS", {"aws": "eu-west-2"})
+    asked = []
+    aws = AWS(get_resources=lambda arguments: asked.append(arguments) or {"ResourceTagMappingList": []})
+    check(aws, deployment_tags={"owner": 1})
+    assert [list(one) for one in asked] == [["TagFilters"]]
 
 
 def test_what_is_found_and_chosen(check):

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import scaling_database
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import schedule_groups
 from ansible_collections.mlops.mlflow_aws.plugins.modules import rds_office_hours, rds_office_hours_info
 
 OWNER = {"owner": "us"}
@@ -57,9 +57,9 @@ def writes() -> list[str]:
 def clients(aws_environment: None, writes: list, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[dict[str, Client]]:
     with mock_aws():
         made = {one: Client(boto3.client(one, region_name="eu-west-2"), writes) for one in ("iam", "scheduler")}
-        monkeypatch.setattr(scaling_database, "connect", lambda _module, service: made[service])
-        monkeypatch.setattr(scaling_database, "POLL_SECONDS", 0.01)
-        monkeypatch.setattr(scaling_database, "SETTLE_SECONDS", 0.05)
+        monkeypatch.setattr(schedule_groups, "connect", lambda _module, service: made[service])
+        monkeypatch.setattr(schedule_groups, "POLL_SECONDS", 0.01)
+        monkeypatch.setattr(schedule_groups, "SETTLE_SECONDS", 0.05)
         yield made
 
 
@@ -121,7 +121,7 @@ def test_each_change_writes_what_it_must(
 
 def test_what_was_changed_by_hand_is_mended(run_module: t.Callable, clients: dict, writes: list) -> None:
     run_module(rds_office_hours, WANTED)
-    other = scaling_database.trust_policy("210987654321")
+    other = schedule_groups.trust_policy("210987654321")
     clients["iam"].update_assume_role_policy(RoleName="web-scheduler", PolicyDocument=json.dumps(other))
     clients["scheduler"].delete_schedule(GroupName="web", Name="stop")
     writes.clear()
