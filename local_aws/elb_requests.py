@@ -130,9 +130,39 @@ def check_sign_on(actions: list[dict[str, Any]], protocol: str, existing: Any) -
             raise InvalidRequest("InvalidLoadBalancerAction", "The session timeout must be in 1-604800 seconds")
 
 
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupTuple.html
+WEIGHTS = (0, 999)
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html, "per action"
+MOST_GROUPS = 5
+
+
+def check_weights(action: dict[str, Any]) -> None:
+    """A forward action with weights: one to five groups, each once, each with a weight."""
+    groups = (action.get("ForwardConfig") or {}).get("TargetGroups") or []
+    arns = [group["TargetGroupArn"] for group in groups]
+    if len(groups) > MOST_GROUPS:
+        raise InvalidRequest(
+            "ValidationError", f"A forward action can have at most {MOST_GROUPS} target groups, not {len(groups)}"
+        )
+    if len(set(arns)) < len(arns):
+        raise InvalidRequest("InvalidLoadBalancerAction", "A forward action cannot have a target group twice")
+    if groups and action.get("TargetGroupArn") and arns != [action["TargetGroupArn"]]:
+        raise InvalidRequest(
+            "InvalidLoadBalancerAction",
+            "A forward action with a target group ARN can have the same target group only in its forward config",
+        )
+    for group in groups:
+        weight = group.get("Weight", 1)
+        if not WEIGHTS[0] <= int(weight) <= WEIGHTS[1]:
+            raise InvalidRequest(
+                "ValidationError", f"Target group weight '{weight}' must be between {WEIGHTS[0]} and {WEIGHTS[1]}"
+            )
+
+
 def check_groups(backend: Any, actions: list[dict[str, Any]], balancer_arn: str) -> None:
-    """A target group serves one load balancer: TargetGroupAssociationLimit."""
+    """The weights of forward actions; and a target group serves one load balancer: TargetGroupAssociationLimit."""
     for action in actions:
+        check_weights(action)
         for arn in target_groups(action):
             group = backend.target_groups.get(arn)
             if group is None:

@@ -30,6 +30,9 @@ TARGET_KEEP_ALIVE_SECONDS = 1
 STREAM_CLOSE_DELAY_SECONDS = 24 * 3600
 HEADER_LIMIT_BYTES = 64 * 1024
 DEFAULT_PORTS = {"http": 80, "https": 443}
+# The proxy gives each request a random UUID; its first digits choose among groups with weights.
+RANDOM_DIGITS = 4
+RANDOM_RANGE = 16**RANDOM_DIGITS
 # How long the proxy may go on with receivers that it looked up.
 LOOK_UP_SECONDS = 0.05
 # What ALB calls invalid: a name with anything but letters, digits and hyphens; these are what Go lets through.
@@ -155,7 +158,7 @@ def _told_of_action(rule: Rule, listener: Listener) -> list[dict[str, Any]]:
         return []
     facts = {"action": rule.action["Type"]}
     if rule.action["Type"] == "forward":
-        facts["group"] = rule.target_group
+        # Which group it is, the handler tells.
         facts["target"] = "{http.reverse_proxy.upstream.hostport}"
         facts["wait"] = "{http.reverse_proxy.upstream.latency_ms}"
     if rule.action["Type"] == "redirect":
@@ -194,7 +197,34 @@ def _handler(
         return fixed_response(action["FixedResponseConfig"])
     if action["Type"] == "redirect":
         return redirect(action["RedirectConfig"], listener.port, listener.scheme)
-    group = groups[rule.target_group]
+    given = [(groups[arn], weight) for arn, weight in rule.weights.items() if weight]
+    routes, total, below = [], sum(weight for _group, weight in given), 0
+    for group, weight in given:
+        below += weight
+        route: dict[str, Any] = {"handle": [*_told_of_group(group, listener), _to_group(listener, group, directory)]}
+        if below < total:
+            # The first group whose part of the range holds the request's random number.
+            pattern = _hexadecimal_below(round(below * RANDOM_RANGE / total))
+            route["match"] = [{"vars_regexp": {"{http.request.uuid}": {"pattern": pattern}}}]
+        routes.append({**route, "terminal": True})
+    return {"handler": "subroute", "routes": routes}
+
+
+def _hexadecimal_below(bound: int) -> str:
+    """A regular expression for what begins with RANDOM_DIGITS hexadecimal digits of a number below `bound`."""
+    digits, found = f"{bound:0{RANDOM_DIGITS}x}", []
+    for place, digit in enumerate(digits):
+        smaller = "0123456789abcdef"[: int(digit, 16)]
+        if smaller:
+            found.append(f"{digits[:place]}[{smaller}]")
+    return f"^(?:{'|'.join(found)})"
+
+
+def _told_of_group(group: TargetGroup, listener: Listener) -> list[dict[str, Any]]:
+    return told(group=group.arn) if listener.access_log else []
+
+
+def _to_group(listener: Listener, group: TargetGroup, directory: tuple[str, int]) -> dict[str, Any]:
     return {
         "handler": "subroute",
         "routes": [

@@ -158,7 +158,7 @@ class Fleet:
             access_log=str(self._access_log(place)) if destination(backend, balancer) else "",
             certificate=declared.certificate or "",
         )
-        groups = {arn: _group(backend.target_groups[arn]) for one in listener.rules if (arn := one.target_group)}
+        groups = {arn: _group(backend.target_groups[arn]) for one in listener.rules for arn in one.weights}
         proxy.configure(proxy_config(proxy.base_config, listener, groups, self._directory.address))
 
     def _proxy_folder(self, place: Place) -> Path:

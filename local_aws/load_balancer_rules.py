@@ -30,9 +30,18 @@ class Rule:
     priority: str = "0"
 
     @property
-    def target_group(self) -> str:
-        """ARN of the one group the rule forwards to; empty if it does not forward."""
-        return target_groups(self.action)[0] if self.action["Type"] == "forward" else ""
+    def weights(self) -> dict[str, int]:
+        """How many parts of its requests each group gets that the rule forwards to, by ARN; empty if it does not forward."""
+        return weights(self.action) if self.action["Type"] == "forward" else {}
+
+
+def weights(action: dict[str, Any]) -> dict[str, int]:
+    """ARN -> weight of the groups an action forwards to; one alone gets everything, whatever its weight."""
+    found = {arn: 1 for arn in target_groups(action)}
+    if len(found) > 1:
+        for group in action["ForwardConfig"]["TargetGroups"]:
+            found[group["TargetGroupArn"]] = int(group.get("Weight", 1))
+    return found
 
 
 def target_groups(action: dict[str, Any]) -> list[str]:
@@ -74,9 +83,11 @@ def rule(actions: list[dict[str, Any]], conditions: list[dict[str, Any]]) -> Rul
 
 def _check_forward(action: dict[str, Any]) -> None:
     groups = target_groups(action)
-    if len(groups) != 1:
+    if not groups:
+        raise Unsupported("forwarding to no target group is not supported by the local AWS: give one to five")
+    if not any(weights(action).values()):
         raise Unsupported(
-            f"forwarding to {len(groups)} target groups is not supported by the local AWS: give exactly one"
+            "forwarding to groups that all have weight 0 is not supported by the local AWS: give one of them a weight"
         )
     stickiness = (action.get("ForwardConfig") or {}).get("TargetGroupStickinessConfig") or {}
     if str(stickiness.get("Enabled", False)).lower() == "true":

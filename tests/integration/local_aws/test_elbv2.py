@@ -339,6 +339,37 @@ def test_rules_are_tried_by_priority(account, target):
     assert code_of(account.elb.delete_target_group, TargetGroupArn=second)[0] == "ResourceInUse"
 
 
+def test_requests_are_spread_over_groups_by_their_weights(account, target):
+    servers = [target() for _unused in range(3)]
+    _unused, listener, _balancer, address = account.served()
+    groups = [account.group() for _unused in servers]
+    for group, server in zip(groups, servers, strict=True):
+        account.elb.register_targets(TargetGroupArn=group, Targets=[{"Id": server.address}])
+
+    def spread(weights, requests):
+        tuples = [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in zip(groups, weights, strict=True)]
+        actions = [{"Type": "forward", "ForwardConfig": {"TargetGroups": tuples}}]
+        account.elb.modify_listener(ListenerArn=listener, DefaultActions=actions)
+        told = account.elb.describe_listeners(ListenerArns=[listener])["Listeners"][0]["DefaultActions"][0]
+        assert {one["TargetGroupArn"]: one["Weight"] for one in told["ForwardConfig"]["TargetGroups"]} == dict(
+            zip(groups, weights, strict=True)
+        )
+        time.sleep(SETTLE_SECONDS)
+        answers = [get(address)[2].decode() for _unused in range(requests)]
+        return [answers.count(server.address) for server in servers]
+
+    assert spread((0, 7, 0), 40) == [0, 40, 0]
+    # Five standard deviations of 600 requests at a quarter, and none by mistake.
+    few, many, none = spread((1, 3, 0), 600)
+    assert none == 0 and abs(few - 150) < 54 and few + many == 600, (few, many)
+    tuples = [{"TargetGroupArn": groups[0], "Weight": 1000}, {"TargetGroupArn": groups[1], "Weight": 1}]
+    wrong = [{"Type": "forward", "ForwardConfig": {"TargetGroups": tuples}}]
+    assert code_of(account.elb.modify_listener, ListenerArn=listener, DefaultActions=wrong)[0] == "ValidationError"
+    sticky = {"TargetGroups": tuples[1:], "TargetGroupStickinessConfig": {"Enabled": True, "DurationSeconds": 60}}
+    wrong = [{"Type": "forward", "ForwardConfig": sticky}]
+    assert "stickiness" in code_of(account.elb.modify_listener, ListenerArn=listener, DefaultActions=wrong)[1]
+
+
 def test_what_is_protected_or_not_served_is_refused(account, addresses):
     group, listener, balancer, address = account.served()
     forward = [{"Type": "forward", "TargetGroupArn": group}]

@@ -100,12 +100,13 @@ def test_conditions_of_different_kinds_must_all_hold():
             [
                 {
                     "Type": "forward",
-                    "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "a"}, {"TargetGroupArn": "b"}]},
+                    "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": one, "Weight": 0} for one in "ab"]},
                 }
             ],
             [],
-            "2 target groups",
+            "all have weight 0",
         ),
+        ([{"Type": "forward"}], [], "no target group"),
         ([{**FORWARD, "ForwardConfig": {"TargetGroupStickinessConfig": {"Enabled": True}}}], [], "stickiness"),
         ([FORWARD], [{"Field": "query-string", "QueryStringConfig": {"Values": []}}], "query-string"),
         (
@@ -148,10 +149,48 @@ def test_a_listener_forwards_each_request_once_and_only_where_the_directory_says
     config = proxy_config({}, listener, {"arn:group": TargetGroup("arn:group", (5000,))}, ("127.0.0.1", 53))
     server = config["apps"]["http"]["servers"]["listener"]
     assert server["listen"] == ["fd/9"]
-    forward = server["routes"][-1]["handle"][0]["routes"][-1]["handle"][0]
+    (group,) = server["routes"][-1]["handle"][0]["routes"]
+    assert "match" not in group
+    forward = group["handle"][0]["routes"][-1]["handle"][0]
     assert set(forward["load_balancing"]) == {"selection_policy"} and "upstreams" not in forward
     assert forward["dynamic_upstreams"]["name"] == name_of("arn:group", 5000)
     assert forward["transport"]["response_header_timeout"] == 7_000_000_000
+
+
+@given(st.lists(st.integers(0, 999), min_size=2, max_size=5).filter(any))
+def test_requests_are_spread_by_weights(weights):
+    """Of all random numbers that a request can have, each group gets its part, to a part in 65,536 and a half."""
+    arns = [f"arn:{one}" for one in range(len(weights))]
+    tuples = [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in zip(arns, weights, strict=True)]
+    listener = Listener(8080, 9, (rule([{"Type": "forward", "ForwardConfig": {"TargetGroups": tuples}}], []),))
+    groups = {arn: TargetGroup(arn, (5000,)) for arn in arns}
+    config = proxy_config({}, listener, groups, ("127.0.0.1", 53))
+    routes = config["apps"]["http"]["servers"]["listener"]["routes"][-1]["handle"][0]["routes"]
+    patterns = [route["match"][0]["vars_regexp"]["{http.request.uuid}"]["pattern"] for route in routes[:-1]]
+    assert len(routes) == sum(weight > 0 for weight in weights) and "match" not in routes[-1]
+    positive = [weight for weight in weights if weight]
+    below = 0
+    for pattern, weight in zip(patterns, positive, strict=False):
+        below += weight
+        bound = round(below * 65536 / sum(weights))
+        for number in {0, bound - 1, bound, min(bound + 1, 65535), 65535}:
+            assert bool(re.match(pattern, f"{number:04x}-89ab")) is (number < bound)
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "words"),
+    [
+        ({"ForwardConfig": {"TargetGroups": [{"TargetGroupArn": str(one)} for one in range(6)]}}, "ValidationError", "at most 5"),
+        ({"ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "a", "Weight": 1000}]}}, "ValidationError", "between 0 and 999"),
+        ({"ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "a", "Weight": "-1"}]}}, "ValidationError", "'-1'"),
+        ({"ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "a"}] * 2}}, "InvalidLoadBalancerAction", "twice"),
+        ({"TargetGroupArn": "a", "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "b"}]}}, "InvalidLoadBalancerAction", "same"),
+    ],
+)
+def test_weights_that_aws_refuses_are_refused(action, code, words):
+    with pytest.raises(elb_requests.InvalidRequest, match=words) as refused:
+        elb_requests.check_weights({"Type": "forward", **action})
+    assert refused.value.code == code
 
 
 @pytest.mark.parametrize("known", [elb_attributes.LOAD_BALANCER_DEFAULTS, elb_attributes.TARGET_GROUP_DEFAULTS])
