@@ -70,6 +70,11 @@ ALSO = {
         "cloudwatch:PutMetricAlarm",
         "cloudwatch:DeleteAlarms",
     ],
+    # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/listener-authenticate-users.html
+    "elasticloadbalancing:CreateListener": ["cognito-idp:DescribeUserPoolClient"],
+    "elasticloadbalancing:ModifyListener": ["cognito-idp:DescribeUserPoolClient"],
+    # https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-tagging.html
+    "cognito-idp:CreateUserPool": ["cognito-idp:TagResource"],
     # https://docs.aws.amazon.com/waf/latest/developerguide/security_iam_id-based-policy-examples.html
     "wafv2:CreateWebACL": ["wafv2:TagResource"],
     # and https://docs.aws.amazon.com/service-authorization/latest/reference/list_awswafv2.html
@@ -108,6 +113,7 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "application-autoscaling:scalable-target": ("scalable-target/*",),
     "cloudwatch:alarm": ALARMS,
     "cloudwatch:dashboard": ("dashboard/DEPLOYMENT",),
+    "cognito-idp:userpool": ("userpool/*",),
     "ecs:cluster": ("cluster/DEPLOYMENT",),
     "ecs:service": ("service/DEPLOYMENT/DEPLOYMENT",),
     "ecs:task": ("task/DEPLOYMENT/*",),
@@ -136,6 +142,16 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "wafv2:managedruleset": ("regional/managedruleset/*",),
     "wafv2:webacl": ("regional/webacl/DEPLOYMENT/*",),
 }
+
+# A user pool has no name in its ARN: it is known by its tag. TagResource is not, because it comes before the tag.
+BY_TAG = {
+    f"cognito-idp:{name}"
+    for name in (
+        "UpdateUserPool", "DeleteUserPool", "SetUserPoolMfaConfig", "CreateUserPoolClient", "UpdateUserPoolClient",
+        "CreateUserPoolDomain", "DeleteUserPoolDomain", "UntagResource",
+    )
+}  # fmt: skip
+OF_DEPLOYMENT = {"StringEquals": {"aws:ResourceTag/mlflow-deployment": "DEPLOYMENT"}}
 
 # They can be confined to what no deployment has, or by what their requests do not name.
 UNCONFINED = {"cloudwatch:DescribeAlarms", "ecs:ListTasks"}
@@ -175,11 +191,12 @@ def resources_of(action: str, formats: Iterable[str]) -> tuple[str, ...]:
 def statements(operations: Iterable[str], formats_of: Any) -> Iterator[dict[str, Any]]:
     """Statements of all policies; `formats_of(action)` are the ARN formats that AWS confines an action by."""
     operations = sorted(operations)
-    grouped: dict[tuple[str, tuple[str, ...]], set[str]] = defaultdict(set)
+    grouped: dict[tuple[str, tuple[str, ...], bool], set[str]] = defaultdict(set)
     for action in {action for operation in operations for action in actions_of(operation)}:
-        grouped[action.split(":", 1)[0], resources_of(action, formats_of(action))].add(action)
-    for (_service, resources), actions in sorted(grouped.items()):
-        yield {"Effect": "Allow", "Action": sorted(actions), "Resource": list(resources)}
+        grouped[action.split(":", 1)[0], resources_of(action, formats_of(action)), action in BY_TAG].add(action)
+    for (_service, resources, by_tag), actions in sorted(grouped.items()):
+        condition = {"Condition": OF_DEPLOYMENT} if by_tag else {}
+        yield {"Effect": "Allow", "Action": sorted(actions), "Resource": list(resources), **condition}
     passed = sorted({PASSED_TO[one] for one in operations if one in PASSED_TO})
     yield {
         "Effect": "Allow",
