@@ -10,7 +10,7 @@ import socket
 import threading
 
 # The second octet tells what lives there.
-KINDS = {"task": 10, "database": 20, "load_balancer": 30}
+KINDS = {"task": 10, "database": 20, "load_balancer": 30, "hosted_ui": 40}
 
 
 class AddressesExhausted(Exception):

@@ -38,7 +38,8 @@ class Authority:
         )
         own = folder / "certificates"
         own.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (own / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self.path = own / "ca.pem"
+        self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, domain: str, names: list[str]) -> tuple[bytes, bytes]:
         """(certificate, private key) in PEM for `domain` and other names."""

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from .elb_targets import sign_on_of
-from .load_balancer_rules import Unsupported, target_groups
+from .load_balancer_rules import SIGN_ON_ACTIONS, Unsupported, target_groups
 from .load_balancer_tls import check_policy
 from .target_directory import MOST_ADDRESSES
 from .target_health import Matcher
@@ -112,12 +112,15 @@ def check_sign_on(actions: list[dict[str, Any]], protocol: str, existing: Any) -
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_AuthenticateOidcActionConfig.html
     """
     for action in actions:
-        if action.get("Type") != "authenticate-oidc":
+        if action.get("Type") not in SIGN_ON_ACTIONS:
             continue
         if protocol != "HTTPS":
             raise InvalidRequest(
                 "InvalidLoadBalancerAction", "Authenticate actions are only supported on HTTPS listeners"
             )
+        if action["Type"] == "authenticate-cognito":
+            _check_cognito(action["AuthenticateCognitoConfig"])
+            continue
         config = action["AuthenticateOidcConfig"]
         for name in ("Issuer", "AuthorizationEndpoint", "TokenEndpoint", "UserInfoEndpoint"):
             if not str(config.get(name, "")).startswith("https://"):
@@ -126,8 +129,34 @@ def check_sign_on(actions: list[dict[str, Any]], protocol: str, existing: Any) -
             config["ClientSecret"] = (sign_on_of(existing) or {}).get("ClientSecret") if existing else None
         if not config.get("ClientSecret"):
             raise InvalidRequest("InvalidLoadBalancerAction", "A client secret must be specified")
-        if not 1 <= int(config.get("SessionTimeout") or 604800) <= 604800:
-            raise InvalidRequest("InvalidLoadBalancerAction", "The session timeout must be in 1-604800 seconds")
+        _check_session_timeout(config)
+
+
+def _check_session_timeout(config: dict[str, Any]) -> None:
+    if not 1 <= int(config.get("SessionTimeout") or 604800) <= 604800:
+        raise InvalidRequest("InvalidLoadBalancerAction", "The session timeout must be in 1-604800 seconds")
+
+
+def _check_cognito(config: dict[str, Any]) -> None:
+    """A user pool with a client that a load balancer can use. ELB asks DescribeUserPoolClient on behalf of the caller.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/listener-authenticate-users.html#cognito-requirements
+    """
+    from moto.cognitoidp.models import cognitoidp_backends
+
+    arn, client_id = config["UserPoolArn"], config["UserPoolClientId"]
+    parts = re.fullmatch(r"arn:[\w-]+:cognito-idp:[\w-]+:(\d{12}):userpool/[\w-]+", arn)
+    if parts is None:
+        raise InvalidRequest("ValidationError", f"'{arn}' is not a valid user pool ARN")
+    backends = cognitoidp_backends.get(parts[1], {}).values()
+    pool = next((one for backend in backends for one in backend.user_pools.values() if one.arn == arn), None)
+    client = pool.clients.get(client_id) if pool else None
+    if client is None:
+        what = f"user pool client '{client_id}' of '{arn}'" if pool else f"user pool '{arn}'"
+        raise InvalidRequest("InvalidLoadBalancerAction", f"The {what} does not exist")
+    if not client.generate_secret:
+        raise InvalidRequest("InvalidLoadBalancerAction", "The user pool client must have a client secret")
+    _check_session_timeout(config)
 
 
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupTuple.html

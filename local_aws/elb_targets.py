@@ -105,8 +105,13 @@ def rules_of(listener: Any) -> list[Any]:
 
 
 def sign_on_of(rule: Any) -> dict[str, Any] | None:
-    """The AuthenticateOidcConfig of one of moto's rules, with the secret that is shown to nobody; None without one."""
+    """The configuration of an authenticate action of one of moto's rules; None without one.
+
+    That of OpenID Connect has the secret that is shown to nobody.
+    """
     for action in rule.actions:
+        if action.type == "authenticate-cognito":
+            return action.data["AuthenticateCognitoConfig"]
         if action.type == "authenticate-oidc":
             return {**action.data["AuthenticateOidcConfig"], "ClientSecret": action.kept_secret}
     return None

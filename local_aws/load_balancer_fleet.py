@@ -192,8 +192,13 @@ class Fleet:
                     for one in elb_targets.rules_of(listener):
                         config = elb_targets.sign_on_of(one)
                         if config is not None:
-                            rules[_rule_name(one)] = (Provider.from_api(config), balancer.arn)
+                            rules[_rule_name(one)] = (self._provider(config), balancer.arn)
         self._sign_on.publish(rules)
+
+    def _provider(self, config: dict[str, Any]) -> Provider:
+        if "UserPoolArn" in config:
+            return self._runtime.hosted_uis.provider(config)
+        return Provider.from_api(config)
 
     def _publish_certificates(self) -> None:
         """Let the proxies show the certificates that the listeners have now, also those imported again."""

@@ -18,6 +18,9 @@ class Unsupported(Exception):
     """What AWS would do and the local AWS does not; the message is one line for the caller."""
 
 
+SIGN_ON_ACTIONS = ("authenticate-oidc", "authenticate-cognito")
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule as the API holds it; the default rule has no conditions."""
@@ -58,11 +61,13 @@ def in_order(actions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def rule(actions: list[dict[str, Any]], conditions: list[dict[str, Any]]) -> Rule:
     """The rule these API structures declare; Unsupported if it cannot be served exactly."""
-    actions = [action for action in in_order(actions) if action.get("Type") != "authenticate-oidc"]
-    if len(actions) != 1:
+    every = in_order(actions)
+    actions = [action for action in every if action.get("Type") not in SIGN_ON_ACTIONS]
+    if len(actions) != 1 or len(every) > 2:
         raise Unsupported(
-            f"a rule with {len(actions)} actions is not supported by the local AWS: give exactly one, after at most one "
-            "authenticate-oidc"
+            f"a rule with {len(actions)} actions, and {len(every) - len(actions)} that sign users on, is not supported by the "
+            "local AWS: give exactly one, after at most one of "
+            f"{' and '.join(SIGN_ON_ACTIONS)}"
         )
     action = actions[0]
     kind = action.get("Type")
@@ -75,7 +80,7 @@ def rule(actions: list[dict[str, Any]], conditions: list[dict[str, Any]]) -> Rul
     else:
         raise Unsupported(
             f"listener action '{kind}' is not supported by the local AWS: use forward, redirect, fixed-response or "
-            "authenticate-oidc"
+            f"{' or '.join(SIGN_ON_ACTIONS)}"
         )
     matcher(tuple(conditions))
     return Rule(action, tuple(conditions))

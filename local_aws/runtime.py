@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from .addresses import Addresses
+from .certificates import Authority
 from .credentials import Credentials
+from .hosted_ui_service import HostedUis
 from .latency import Latency
 from .metrics import Metrics
 from .processes import Processes
@@ -65,6 +68,14 @@ class Runtime:
             credentials=Credentials(),
             metrics=Metrics(settings.account_id),
         )
+
+    @functools.cached_property
+    def authority(self) -> Authority:
+        return Authority(self.settings.folder)
+
+    @functools.cached_property
+    def hosted_uis(self) -> HostedUis:
+        return HostedUis(self.addresses, self.authority)
 
     def report(self) -> dict[str, list[dict]]:
         """What is there, kind by kind, for people."""

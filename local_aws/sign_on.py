@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an Application Load Balancer does to sign users on with OpenID Connect: decisions, cookies and tokens.
+"""What an Application Load Balancer does to sign users on with OpenID Connect, Cognito's too: decisions, cookies and tokens.
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/listener-authenticate-users.html
 """
@@ -44,9 +44,11 @@ class Provider:
     session_cookie_name: str = "AWSELBAuthSessionCookie"
     session_timeout: int = 604800
     on_unauthenticated: str = "authenticate"
+    # File with what the provider's certificate is checked against beside the system's; empty for nothing more.
+    ca_path: str = ""
 
     @classmethod
-    def from_api(cls, config: dict[str, Any]) -> Provider:
+    def from_api(cls, config: dict[str, Any], ca_path: str = "") -> Provider:
         return cls(
             issuer=config["Issuer"],
             authorization_endpoint=config["AuthorizationEndpoint"],
@@ -58,6 +60,7 @@ class Provider:
             session_cookie_name=config.get("SessionCookieName") or "AWSELBAuthSessionCookie",
             session_timeout=int(config.get("SessionTimeout") or 604800),
             on_unauthenticated=config.get("OnUnauthenticatedRequest") or "authenticate",
+            ca_path=ca_path,
         )
 
 

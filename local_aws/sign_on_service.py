@@ -15,6 +15,7 @@ import http.server
 import json
 import logging
 import secrets
+import ssl
 import threading
 import urllib.error
 import urllib.parse
@@ -121,7 +122,7 @@ class SignOnService:
             return NO_STATE
         try:
             access_token = _exchange(request, provider)
-            claims = _ask(urllib.request.Request(provider.user_info_endpoint, headers=_bearer(access_token)))
+            claims = _ask(urllib.request.Request(provider.user_info_endpoint, headers=_bearer(access_token)), provider)
             if not isinstance(claims.get("sub"), str):
                 raise ProviderError("its user information has no 'sub'")
         except ProviderError as error:
@@ -143,7 +144,8 @@ def _exchange(request: Request, provider: Provider) -> str:
             provider.token_endpoint,
             data=urllib.parse.urlencode(form).encode(),
             headers={"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"},
-        )
+        ),
+        provider,
     )
     if not isinstance(answer.get("access_token"), str):
         raise ProviderError("its token endpoint gave no access token")
@@ -154,9 +156,12 @@ def _bearer(access_token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {access_token}"}
 
 
-def _ask(request: urllib.request.Request) -> dict[str, Any]:
+def _ask(request: urllib.request.Request, provider: Provider) -> dict[str, Any]:
+    trust = ssl.create_default_context()
+    if provider.ca_path:
+        trust.load_verify_locations(provider.ca_path)
     try:
-        with urllib.request.urlopen(request, timeout=PROVIDER_SECONDS) as answer:
+        with urllib.request.urlopen(request, timeout=PROVIDER_SECONDS, context=trust) as answer:
             content = json.loads(answer.read())
     except urllib.error.HTTPError as error:
         raise ProviderError(f"{request.full_url} answered {error.code}") from None

@@ -87,6 +87,11 @@ ALSO = {
         "cloudwatch:PutMetricAlarm",
         "cloudwatch:DeleteAlarms",
     ],
+    # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/listener-authenticate-users.html
+    "elasticloadbalancing:CreateListener": ["cognito-idp:DescribeUserPoolClient"],
+    "elasticloadbalancing:ModifyListener": ["cognito-idp:DescribeUserPoolClient"],
+    # https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-tagging.html
+    "cognito-idp:CreateUserPool": ["cognito-idp:TagResource"],
     # https://docs.aws.amazon.com/waf/latest/developerguide/security_iam_id-based-policy-examples.html
     "wafv2:CreateWebACL": ["wafv2:TagResource"],
     # and https://docs.aws.amazon.com/service-authorization/latest/reference/list_awswafv2.html
@@ -130,6 +135,7 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "budgets:budget": ("budget/DEPLOYMENT",),
     "cloudwatch:alarm": ALARMS,
     "cloudwatch:dashboard": ("dashboard/DEPLOYMENT",),
+    "cognito-idp:userpool": ("userpool/*",),
     "ecs:cluster": ("cluster/DEPLOYMENT",),
     "ecs:service": ("service/DEPLOYMENT/DEPLOYMENT",),
     "ecs:task": ("task/DEPLOYMENT/*",),
@@ -174,13 +180,22 @@ FOR_VAULTS: dict[str, dict[str, Any]] = {
     },
     "kms:GenerateDataKey": BY_BACKUP,
 }
+# A user pool has no name in its ARN: it is known by its tag. TagResource is not, because it comes before the tag.
+BY_TAG = {
+    f"cognito-idp:{name}"
+    for name in (
+        "UpdateUserPool", "DeleteUserPool", "SetUserPoolMfaConfig", "CreateUserPoolClient", "UpdateUserPoolClient",
+        "CreateUserPoolDomain", "DeleteUserPoolDomain", "UntagResource",
+    )
+}  # fmt: skip
 
 # They can be confined to what no deployment has, or by what their requests do not name.
 UNCONFINED = {"cloudwatch:DescribeAlarms", "ecs:ListTasks", "rds:DescribeDBInstances", "rds:DescribeDBSnapshots"}
 # What is not there, or somebody else's, carries no tag and must be seen to be so.
 UNTAGGED = {"kms:DescribeKey", "kms:ListResourceTags"}
 # Keys have no names beforehand: they are known by their tag, aliases by their name. CreateKey makes what it tags.
-TAGGED = {"kms:key": "aws:ResourceTag/mlflow-deployment", "kms:CreateKey": "aws:RequestTag/mlflow-deployment"}
+OWNED = "aws:ResourceTag/mlflow-deployment"
+TAGGED = {"kms:key": OWNED, "kms:CreateKey": "aws:RequestTag/mlflow-deployment", **dict.fromkeys(BY_TAG, OWNED)}
 
 
 def actions_of(operation: str) -> set[str]:
@@ -210,6 +225,8 @@ def resources_of(action: str, formats: Iterable[str]) -> tuple[str, ...]:
         if "${Vendor}" in arn_format:
             found.add(RECOVERY_POINTS)
             continue
+        if service == "wafv2" and kind == "cognito-idp:userpool":
+            continue  # web ACLs stand before the load balancer alone
         head = re.sub(r"\$\{(\w+)\}", lambda place: place[1].upper(), ":".join(arn_format.split(":", 5)[:5]))
         found |= {f"{head}:{name}" for name in RESOURCES.get(kind, ())}
     if not found:

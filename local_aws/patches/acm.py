@@ -40,8 +40,7 @@ class NotServed(AWSError):
 
 
 def apply(runtime: Runtime) -> None:
-    authority = Authority(runtime.settings.folder)
-    _patch_requests(authority)
+    _patch_requests(runtime.authority)
     _patch_validation(runtime)
     _patch_imports()
     _patch_descriptions()

@@ -38,6 +38,18 @@ def _sign_on(option: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     wanted = option.get("sign_on")
     if not wanted:
         return []
+    asked = {
+        "Scope": wanted["scope"],
+        "SessionTimeout": wanted["session_timeout"],
+        "OnUnauthenticatedRequest": "authenticate",
+    }
+    if wanted.get("user_pool_arn"):
+        pool = {
+            "UserPoolArn": wanted["user_pool_arn"],
+            "UserPoolClientId": wanted["user_pool_client_id"],
+            "UserPoolDomain": wanted["user_pool_domain"],
+        }
+        return [{"Type": "authenticate-cognito", "Order": 1, "AuthenticateCognitoConfig": {**pool, **asked}}]
     config = {
         "Issuer": wanted["issuer"],
         "AuthorizationEndpoint": wanted["authorization_endpoint"],
@@ -45,17 +57,16 @@ def _sign_on(option: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         "UserInfoEndpoint": wanted["user_info_endpoint"],
         "ClientId": wanted["client_id"],
         "ClientSecret": wanted["client_secret"],
-        "Scope": wanted["scope"],
-        "SessionTimeout": wanted["session_timeout"],
-        "OnUnauthenticatedRequest": "authenticate",
+        **asked,
     }
     return [{"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": config}]
 
 
 def fingerprint(option: dict[str, t.Any]) -> str:
-    """Tells client secrets apart without telling them; empty without sign-on. Slow to compute, so that none is guessed."""
+    """Tells client secrets apart without telling them; empty without one. Slow to compute, so that none is guessed."""
     wanted = option.get("sign_on")
-    if not wanted:
+    # Cognito tells its client secret to load balancers itself.
+    if not wanted or wanted.get("user_pool_arn"):
         return ""
     salt = f"{wanted['issuer']} {wanted['client_id']}".encode()
     return hashlib.scrypt(wanted["client_secret"].encode(), salt=salt, n=16384, r=8, p=1, dklen=8).hex()
@@ -97,12 +108,15 @@ def _told_action(action: dict[str, t.Any], target_group_arn: str, secret: str) -
             f"{config.get('Port', '#{port}')}{config['Path']}?{config['Query']}"
         )
     if action["Type"] == "authenticate-oidc":
-        config = action["AuthenticateOidcConfig"]
-        told_config = ", ".join(
-            f"{key} {value}" for key, value in sorted(config.items()) if key not in ("ClientSecret", *SIGN_ON_DETAILS)
-        )
-        return f"signs users on ({told_config}, client secret {secret or 'unknown'})"
+        return f"signs users on ({_told_sign_on(action['AuthenticateOidcConfig'])}, client secret {secret or 'unknown'})"
+    if action["Type"] == "authenticate-cognito":
+        return f"signs users on with Cognito ({_told_sign_on(action['AuthenticateCognitoConfig'])})"
     return f"does something else ({action['Type']})"
+
+
+def _told_sign_on(config: dict[str, t.Any]) -> str:
+    told_apart = {key: value for key, value in config.items() if key not in ("ClientSecret", *SIGN_ON_DETAILS)}
+    return ", ".join(f"{key} {value}" for key, value in sorted(told_apart.items()))
 
 
 def basic_auth_rule(target_group_arn: str) -> dict[str, t.Any]:

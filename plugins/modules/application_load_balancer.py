@@ -78,35 +78,40 @@ options:
         default: 0
       sign_on:
         description:
-          - OpenID Connect provider at which users sign on before the load balancer forwards what they ask for, on an
-            HTTPS listener. Requests with basic authentication pass by a rule of their own, for the target to judge.
-          - AWS shows the client secret to nobody, so a fingerprint of it is kept as the tag C(mlflow-sign-on).
+          - Where users sign on before the load balancer forwards what they ask for, on an HTTPS listener. Requests with basic
+            authentication pass by a rule of their own, for the target to judge.
+          - An OpenID Connect provider is given by its issuer, its endpoints and the load balancer's login at it, a Cognito user pool
+            by its ARN, its app client and its domain.
+          - AWS shows the client secret of a provider to nobody, so a fingerprint of it is kept as the tag C(mlflow-sign-on).
         type: dict
         suboptions:
           issuer:
             description: The provider's issuer, an HTTPS URL.
             type: str
-            required: true
           authorization_endpoint:
             description: Where users sign on.
             type: str
-            required: true
           token_endpoint:
             description: Where the load balancer gets tokens.
             type: str
-            required: true
           user_info_endpoint:
             description: Where the load balancer learns who somebody is.
             type: str
-            required: true
           client_id:
             description: ID of the load balancer at the provider.
             type: str
-            required: true
           client_secret:
             description: Secret of the load balancer at the provider.
             type: str
-            required: true
+          user_pool_arn:
+            description: ARN of a Cognito user pool.
+            type: str
+          user_pool_client_id:
+            description: ID of its app client for the load balancer, which has a secret.
+            type: str
+          user_pool_domain:
+            description: Its domain, a prefix or a domain of one's own.
+            type: str
           scope:
             description: What the load balancer asks to know.
             type: str
@@ -251,16 +256,15 @@ load_balancer:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, elb_load_balancer, elb_rules
 
+OIDC = ("issuer", "authorization_endpoint", "token_endpoint", "user_info_endpoint", "client_id", "client_secret")
+COGNITO = ("user_pool_arn", "user_pool_client_id", "user_pool_domain")
+
 
 def argument_spec() -> dict:
-    needed = {"type": "str", "required": True}
     sign_on = {
-        "issuer": needed,
-        "authorization_endpoint": needed,
-        "token_endpoint": {**needed, "no_log": False},
-        "user_info_endpoint": needed,
-        "client_id": needed,
-        "client_secret": {**needed, "no_log": True},
+        **{name: {"type": "str"} for name in (*OIDC, *COGNITO)},
+        "token_endpoint": {"type": "str", "no_log": False},
+        "client_secret": {"type": "str", "no_log": True},
         "scope": {"type": "str", "default": "openid"},
         "session_timeout": {"type": "int", "default": 43200},
     }
@@ -270,7 +274,13 @@ def argument_spec() -> dict:
         "certificate_arn": {"type": "str", "default": ""},
         "ssl_policy": {"type": "str", "default": "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"},
         "redirect_port": {"type": "int", "default": 0},
-        "sign_on": {"type": "dict", "options": sign_on},
+        "sign_on": {
+            "type": "dict",
+            "options": sign_on,
+            "required_together": [OIDC, COGNITO],
+            "required_one_of": [("issuer", "user_pool_arn")],
+            "mutually_exclusive": [("issuer", "user_pool_arn")],
+        },
     }
     return {
         "name": {"type": "str", "required": True},

@@ -66,6 +66,14 @@ def test_what_has_a_name_beforehand_is_confined_to_it():
                 assert all(action.split(":")[1].startswith(("BatchGet", "List", "Unsubscribe")) for action in statement["Action"])
 
 
+def test_what_has_no_name_is_known_by_its_tag():
+    for policy in kept():
+        for statement in policy["Statement"]:
+            by_tag = {*statement["Action"]} & operator_policy.BY_TAG
+            assert (statement.get("Condition") == operator_policy.OF_DEPLOYMENT) is bool(by_tag)
+            assert by_tag in (set(), {*statement["Action"]})
+
+
 @pytest.mark.parametrize(
     ("arn_format", "kind"),
     [

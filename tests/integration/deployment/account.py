@@ -74,6 +74,7 @@ def state(client: t.Callable[[str], t.Any], name: str) -> dict[str, t.Any]:
     ]
     found["budgets"] = client("budgets").describe_budgets(AccountId="123456789012")["Budgets"]
     found["web ACLs"] = client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"]
+    found["user pools"] = [one["Name"] for one in client("cognito-idp").list_user_pools(MaxResults=60)["UserPools"]]
     found["roles"] = [
         {
             "role": one["RoleName"],

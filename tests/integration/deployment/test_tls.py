@@ -64,6 +64,7 @@ def state(live: t.Any) -> dict:
             for rule in group["IpPermissions"] + group["IpPermissionsEgress"]
         ),
         "web ACLs": [one["Name"] for one in live.client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"]],
+        "user pools": [one["Name"] for one in live.client("cognito-idp").list_user_pools(MaxResults=60)["UserPools"]],
         "certificates": live.client("acm").list_certificates()["CertificateSummaryList"],
         "records": [
             (record["Name"], record["Type"])
@@ -285,8 +286,107 @@ def test_people_sign_on_and_off_in_a_browser(
     assert browser.current_url.startswith(provider.url), "without its cookie one must sign on again"
 
 
+@pytest.mark.long
+def test_cognito_is_refused_where_it_cannot_work_before_the_first_write(secure: t.Any) -> None:
+    for options, reason in (
+        ({"tls_domain_name": "", "sign_on_issuer": ""}, "load balancers sign users on over HTTPS only; set tls_domain_name"),
+        ({"sign_on_issuer": "https://login.example"}, "set either sign_on_issuer or cognito_domain_prefix"),
+        ({"cognito_domain_prefix": "my-cognito", "sign_on_issuer": ""}, "AWS keeps the word cognito for itself"),
+    ):
+        calls = len(secure.aws.api_calls())
+        refused = secure.play("site", "-e", json.dumps({"cognito_domain_prefix": "people", **options}))
+        assert refused.returncode != 0 and secure.aws.writes(calls) == []
+        assert reason in " ".join(refused.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def at_cognito(secure: t.Any) -> t.Iterator[t.Any]:
+    """Sign-on with a user pool in the place of the provider."""
+    for name in [name for name in secure.variables if name.startswith("sign_on_")]:
+        secure.variables.pop(name)
+    secure.variables["cognito_domain_prefix"] = "people"
+    predicted = secure.play("site", "--check")
+    assert predicted.returncode == 0, predicted.stdout[-4000:]
+    run = secure.play("site", "-vvv")
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert changed_tasks(predicted) == changed_tasks(run)
+    pool, client_id = pool_of(secure)
+    client = secure.client("cognito-idp").describe_user_pool_client(UserPoolId=pool["Id"], ClientId=client_id)
+    assert client["UserPoolClient"]["ClientSecret"] not in run.stdout
+    yield secure
+
+
+def pool_of(live: t.Any) -> tuple[dict, str]:
+    """The user pool of a deployment and the ID of its app client."""
+    cognito = live.client("cognito-idp")
+    (pool,) = [one for one in cognito.list_user_pools(MaxResults=60)["UserPools"] if one["Name"] == live.name]
+    return pool, cognito.list_user_pool_clients(UserPoolId=pool["Id"])["UserPoolClients"][0]["ClientId"]
+
+
+@pytest.mark.long
+def test_programs_pass_beside_cognito_with_their_credentials_only(
+    at_cognito: t.Any, changed: t.Callable, mlflow_env: t.Any
+) -> None:
+    calls = len(at_cognito.aws.api_calls())
+    again = at_cognito.play("site")
+    assert (again.returncode, changed(again), at_cognito.aws.writes(calls)) == (0, 0, []), again.stdout[-4000:]
+    assert "who brings no password is sent to sign on at 127.40." in " ".join(again.stdout.split())
+    test_an_unmodified_client_uses_it(at_cognito, mlflow_env)
+    test_neither_way_leads_in_without_credentials(at_cognito)
+
+
+@pytest.mark.long
+def test_people_sign_on_at_cognito_in_a_browser(at_cognito: t.Any, open_browser: t.Callable[..., t.Any]) -> None:
+    cognito, (pool, client_id) = at_cognito.client("cognito-idp"), pool_of(at_cognito)
+    cognito.admin_create_user(UserPoolId=pool["Id"], Username="ada@example.com", TemporaryPassword="Temporary-pass-1")
+    browser = open_browser(
+        f"--host-resolver-rules=MAP {DOMAIN} {at_cognito.outputs()['alb_dns_name']}", "--ignore-certificate-errors"
+    )
+    page = f"https://{DOMAIN}:{HTTPS_PORT}/health"
+
+    def fill_in(button: str, **fields: str) -> None:
+        for name, text in fields.items():
+            browser.find_element("name", name).send_keys(text)
+        browser.find_element("name", button).click()
+
+    browser.get(page)
+    hosted = browser.current_url.partition("/login?")[0]
+    assert re.fullmatch(r"https://127\.40\.\d+\.\d+:8443", hosted)
+    fill_in("signInSubmitButton", username="ada@example.com", password="wrong")
+    assert "Incorrect username or password." in browser.page_source
+    fill_in("signInSubmitButton", username="ada@example.com", password="Temporary-pass-1")
+    assert "Change password" in browser.page_source
+    fill_in("reset_password", new_password="Permanent-pass-2", confirm_password="Permanent-pass-2")
+    assert browser.current_url == page and "OK" in browser.page_source
+    session = {cookie["name"]: cookie for cookie in browser.get_cookies()}["AWSELBAuthSessionCookie-0"]
+    assert session["secure"] and session["httpOnly"]
+    # Cognito remembers who has signed on there, until that is ended there too.
+    browser.delete_all_cookies()
+    browser.get(page)
+    assert browser.current_url == page
+    home = f"https://{DOMAIN}:{HTTPS_PORT}/"
+    browser.delete_all_cookies()
+    browser.get(f"{hosted}/logout?client_id={client_id}&logout_uri={home}")
+    assert browser.current_url.startswith(f"{hosted}/login?")
+    browser.get(page)
+    fill_in("signInSubmitButton", username="ada@example.com", password="Permanent-pass-2")
+    assert browser.current_url == page
+
+
+@pytest.mark.long
+def test_a_protected_pool_goes_when_it_is_asked_for_only(at_cognito: t.Any) -> None:
+    at_cognito.variables.pop("cognito_domain_prefix")
+    calls = len(at_cognito.aws.api_calls())
+    kept = at_cognito.play("site")
+    assert kept.returncode != 0 and at_cognito.aws.writes(calls) == []
+    assert "say cognito_delete_protected=true" in " ".join(kept.stdout.split())
+    gone = at_cognito.play("site", "-e", "cognito_delete_protected=true")
+    assert gone.returncode == 0, gone.stdout[-4000:]
+    assert state(at_cognito)["user pools"] == []
+
+
 def test_switched_off_nothing_of_it_remains(secure: t.Any, before: dict) -> None:
-    for name in [name for name in secure.variables if name.startswith(("tls_", "sign_on_", "mlflow_waf"))]:
+    for name in [name for name in secure.variables if name.startswith(("tls_", "sign_on_", "cognito_", "mlflow_waf"))]:
         secure.variables.pop(name)
     off = secure.play("site")
     assert off.returncode == 0, off.stdout[-4000:]

@@ -16,6 +16,7 @@ def test_kinds_live_in_networks_of_their_own():
     assert addresses.allocate("task", 5000).startswith("127.10.")
     assert addresses.allocate("database", 5432).startswith("127.20.")
     assert addresses.allocate("load_balancer", 8080).startswith("127.30.")
+    assert addresses.allocate("hosted_ui", 8443).startswith("127.40.")
 
 
 def test_instances_side_by_side_do_not_meet():

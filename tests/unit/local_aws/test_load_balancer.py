@@ -95,6 +95,8 @@ def test_conditions_of_different_kinds_must_all_hold():
     ("actions", "conditions", "words"),
     [
         ([{"Type": "authenticate-oidc"}], [], "authenticate-oidc"),
+        ([{"Type": "authenticate-cognito"}], [], "0 actions, and 1 that sign users on"),
+        ([{"Type": "authenticate-oidc"}, {"Type": "authenticate-cognito"}, FORWARD], [], "2 that sign users on"),
         ([FORWARD, FORWARD], [], "2 actions"),
         (
             [

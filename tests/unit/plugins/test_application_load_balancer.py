@@ -337,3 +337,39 @@ def test_a_listener_with_sign_on_is_made_with_its_rule(elb: t.Any, wanted: dict,
     secure = {"port": 443, "protocol": "HTTPS", "certificate_arn": certificate["CertificateArn"], "sign_on": SIGN_ON}
     made = make(run_module, wanted, listeners=[secure])["load_balancer"]
     assert len(elb.describe_rules(ListenerArn=made["listener_arn"])["Rules"]) == 2
+
+
+COGNITO = {
+    "user_pool_arn": "arn:aws:cognito-idp:eu-west-2:123456789012:userpool/eu-west-2_AbC",
+    "user_pool_client_id": "mlflow",
+    "user_pool_domain": "team-mlflow",
+}
+
+
+def test_sign_on_changes_from_a_provider_to_a_user_pool(elb: t.Any, wanted: dict, run_module: t.Callable) -> None:
+    certificate = boto3.client("acm", region_name="eu-west-2").request_certificate(DomainName="web.example")
+    secure = {"port": 443, "protocol": "HTTPS", "certificate_arn": certificate["CertificateArn"]}
+    make(run_module, wanted, listeners=[{**secure, "sign_on": SIGN_ON}])
+    pool = make(run_module, wanted, listeners=[{**secure, "sign_on": COGNITO}])
+    assert "signs users on with Cognito" in pool["diff"]["after"]["listener 443"]
+    assert not make(run_module, wanted, listeners=[{**secure, "sign_on": COGNITO}])["changed"]
+    listener = elb.describe_listeners(ListenerArns=[pool["load_balancer"]["listener_arn"]])["Listeners"][0]
+    config = listener["DefaultActions"][0]["AuthenticateCognitoConfig"]
+    assert config["UserPoolDomain"] == "team-mlflow" and config["SessionTimeout"] == 43200
+    tags = elb.describe_tags(ResourceArns=[listener["ListenerArn"]])["TagDescriptions"][0]["Tags"]
+    assert elb_listeners.SIGN_ON_TAG not in {tag["Key"] for tag in tags}
+
+
+@pytest.mark.parametrize(
+    ("sign_on", "reason"),
+    [
+        ({**SIGN_ON, **COGNITO}, "mutually exclusive: issuer|user_pool_arn"),
+        ({}, "one of the following is required: issuer, user_pool_arn"),
+        ({**COGNITO, "user_pool_domain": None}, "required together: user_pool_arn, user_pool_client_id, user_pool_domain"),
+        ({key: value for key, value in SIGN_ON.items() if key != "client_secret"}, "required together: issuer"),
+    ],
+)
+def test_half_a_sign_on_is_refused(wanted: dict, run_module: t.Callable, sign_on: dict, reason: str) -> None:
+    given = {key: value for key, value in sign_on.items() if value is not None}
+    refused = make(run_module, wanted, listeners=[{"port": 443, "sign_on": given}])
+    assert refused["failed"] and reason in refused["msg"]

@@ -162,6 +162,28 @@ def test_sign_on_needs_https(wrong: dict) -> None:
         elb_listeners.check([{**option(), **wrong}])
 
 
+COGNITO = {
+    "user_pool_arn": "arn:aws:cognito-idp:eu-west-2:123456789012:userpool/eu-west-2_AbC",
+    "user_pool_client_id": "mlflow",
+    "user_pool_domain": "team-mlflow",
+    "scope": "openid",
+    "session_timeout": 3600,
+}
+
+
+def test_every_part_of_a_user_pool_is_told_apart() -> None:
+    variants = [{**COGNITO, name: value} for name, value in {**dict.fromkeys(COGNITO, "other"), "session_timeout": 1}.items()]
+    texts = [told({**option(), "sign_on": one}) for one in [COGNITO, *variants]]
+    assert len(set(texts)) == len(texts) and told(option()) not in texts
+    listener = {**option(), "sign_on": COGNITO}
+    arguments = elb_listeners.arguments(listener, "group", "")
+    assert [action["Type"] for action in arguments["DefaultActions"]] == ["authenticate-cognito", "forward"]
+    # Cognito tells load balancers its secret by itself, so that there is none to be told apart.
+    assert elb_listeners.fingerprint(listener) == ""
+    arguments["DefaultActions"][0]["AuthenticateCognitoConfig"]["SessionCookieName"] = "AWSELBAuthSessionCookie"
+    assert elb_listeners.told(arguments, "group") == texts[0]
+
+
 LOCATION = "https://provider.example/authorize?client_id=a&redirect_uri=b&response_type=code&state=c"
 
 
