@@ -69,6 +69,7 @@ def test_a_client_goes_past_the_load_balancer(
     definition = presigned.client("ecs").describe_task_definition(taskDefinition=presigned.name)["taskDefinition"]
     environment = {one["name"]: one["value"] for one in definition["containerDefinitions"][0]["environment"]}
     assert environment["MLFLOW_PRESIGNED_DOWNLOAD_URL_TTL_SECONDS"] == "830"
+    assert environment["MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE"] == "virtual"
     verified = presigned.play("verify")
     assert verified.returncode == 0, verified.stdout[-4000:]
 

@@ -67,7 +67,9 @@ def test_a_proxied_artifact_goes_through_the_server_whatever_the_client_is_told(
 
 
 def test_a_presigned_artifact_goes_past_the_server(launcher_of: Callable, aws: LocalAws):
-    launcher, server = served(launcher_of, aws, "3.17.2", LAUNCHER_ARTIFACT_TRANSFER="presigned")
+    # The role sets the style too.
+    launcher, server = served(
+        launcher_of, aws, "3.17.2", LAUNCHER_ARTIFACT_TRANSFER="presigned", MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE="virtual")
     calls = work(launcher, server, aws, **PARTS)
     assert [who for action, who in calls if action == "UploadPart"] == ["client"] * 2, calls
     assert [who for action, who in calls if action == "GetObject"] == ["client"], calls
