@@ -162,7 +162,8 @@ class LiveBudget:
 
 def connect(module: t.Any, name: str) -> LiveBudget:
     """The budget `name` of the account that is asked. Budgets have no region; botocore knows where to ask for them."""
-    backoff = AWSRetry.jittered_backoff(retries=8)
+    # It takes few calls a second.
+    backoff = AWSRetry.jittered_backoff(retries=8, catch_extra_error_codes=["ThrottlingException"])
     caller = module.client("sts", retry_decorator=backoff).get_caller_identity(aws_retry=True)
     client = module.client("budgets", retry_decorator=backoff)
     return LiveBudget(client, name, caller["Account"], caller["Arn"].split(":")[1])
