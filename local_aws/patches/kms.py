@@ -3,9 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """moto's KMS, whose keys rotate after a period, and which minds the state of a key.
 
-moto knows no period, encrypts with keys that are disabled or pending deletion, and takes any text for a policy.
+moto knows no period, encrypts with keys that are disabled or pending deletion, takes any text for a policy, says nothing of
+the usage of a key that is made without one, and knows keys by their ARNs in some operations only.
 https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
 https://docs.aws.amazon.com/kms/latest/APIReference/API_EnableKeyRotation.html
+https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html
 """
 
 from __future__ import annotations
@@ -49,9 +51,30 @@ def _refuse(key: Any) -> None:
 
 
 def apply(_runtime: Runtime) -> None:
+    _patch_usage()
+    _patch_arns()
     _patch_states()
     _patch_rotation()
     _patch_policies()
+
+
+def _patch_usage() -> None:
+    def create(self: Any, policy: Any, key_usage: str | None, *others: Any, **more: Any) -> Any:
+        return plain(self, policy, key_usage or "ENCRYPT_DECRYPT", *others, **more)
+
+    parameters = ("self", "policy", "key_usage", "key_spec", "description", "tags", "multi_region", "origin")
+    plain = replace(KmsBackend, "create_key", create, parameters)
+
+
+def _patch_arns() -> None:
+    def by_any_id(plain: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, key_id, *others, **more: plain(self, self.get_key_id(key_id), *others, **more)
+
+    for name, more in (
+        ("disable_key", ()), ("enable_key", ()), ("cancel_key_deletion", ()),
+        ("schedule_key_deletion", ("pending_window_in_days",)),
+    ):  # fmt: skip
+        replace(KmsBackend, name, by_any_id(getattr(KmsBackend, name)), ("self", "key_id", *more))
 
 
 def _patch_states() -> None:

@@ -6,17 +6,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 import time
 import typing as t
 
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
-from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
-    ansible_dict_to_boto3_tag_list,
-    boto3_tag_list_to_ansible_dict,
-)
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, backup_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, backup_rules, service_role
 
 POLICY = "database"
 POLL_SECONDS = 2.0
@@ -34,10 +29,9 @@ class DatabaseBackups:
     """The backup vault and the backup plan called `name`, and the IAM role `<name>-backup`."""
 
     def __init__(self, iam: t.Any, backup: t.Any, name: str) -> None:
-        self.iam, self.backup = iam, backup
-        self.name, self.role_name = name, f"{name}-backup"
-        self.role: dict | None = None
-        self.policy: dict | None = None
+        self.backup, self.name = backup, name
+        purpose = f"AWS Backup makes snapshots of the database of {name} with it"
+        self.role = service_role.ServiceRole(iam, f"{name}-backup", POLICY, purpose)
         self.vault: dict | None = None
         self.vault_tags: dict[str, str] = {}
         self.plan: dict | None = None
@@ -48,12 +42,7 @@ class DatabaseBackups:
     # --- looking ---------------------------------------------------------------------------------------------------
 
     def find(self) -> None:
-        self.role = self._ask(self.iam.get_role, "Role", RoleName=self.role_name)
-        self.policy = None
-        if self.role:
-            self.policy = self._ask(
-                self.iam.get_role_policy, "PolicyDocument", RoleName=self.role_name, PolicyName=POLICY
-            )
+        self.role.find()
         # AWS denies access to a vault that is not there, so all are listed.
         vaults = self._pages(self.backup.list_backup_vaults, "BackupVaultList")
         self.vault = next((one for one in vaults if one["BackupVaultName"] == self.name), None)
@@ -80,13 +69,6 @@ class DatabaseBackups:
             )
 
     @staticmethod
-    def _ask(operation: t.Callable, key: str, **arguments: t.Any) -> t.Any:
-        try:
-            return operation(**arguments, aws_retry=True)[key]
-        except is_boto3_error_code("NoSuchEntity"):
-            return None
-
-    @staticmethod
     def _pages(operation: t.Callable, key: str, **arguments: t.Any) -> list[dict]:
         found: list[dict] = []
         token: dict[str, str] = {}
@@ -100,16 +82,13 @@ class DatabaseBackups:
     def _tags(self, arn: str) -> dict[str, str]:
         return self.backup.list_tags(ResourceArn=arn, aws_retry=True).get("Tags", {})
 
-    def _role_tags(self) -> dict[str, str]:
-        return boto3_tag_list_to_ansible_dict((self.role or {}).get("Tags", []))
-
     def check_owner(self, owner_tags: dict[str, str]) -> None:
         """ValueError if vault, plan or role is somebody else's."""
         remedy = "choose another deployment name, or remove it by hand"
         for kind, found, tags in (
             (f"Backup vault {self.name}", self.vault, self.vault_tags),
             (f"Backup plan {self.name}", self.plan, self.plan_tags),
-            (f"IAM role {self.role_name}", self.role, self._role_tags()),
+            (f"IAM role {self.role.name}", self.role.found, self.role.tags),
         ):
             if found and not aws_changes.carries(tags, owner_tags):
                 raise ValueError(aws_changes.not_ours(kind, owner_tags, remedy))
@@ -124,7 +103,7 @@ class DatabaseBackups:
         return {
             "vault_arn": self.vault["BackupVaultArn"] if self.vault else None,
             "plan_arn": self.plan["BackupPlanArn"] if self.plan else None,
-            "role_arn": self.role["Arn"] if self.role else None,
+            "role_arn": self.role.arn,
             "resources": sorted(arn for one in self.selections for arn in one["BackupSelection"].get("Resources", [])),
             "schedule": rule.get("ScheduleExpression"),
             "timezone": rule.get("ScheduleExpressionTimezone"),
@@ -144,52 +123,19 @@ class DatabaseBackups:
         changes = aws_changes.Changes()
         partition, region, account_id = (instance_arn.split(":")[number] for number in (1, 3, 4))
         vault_arn = f"arn:{partition}:backup:{region}:{account_id}:backup-vault:{self.name}"
-        self._plan_role(changes, backup_rules.access_policy(instance_arn, vault_arn), tags)
+        access = backup_rules.access_policy(instance_arn, vault_arn)
+        self.role.plan_present(changes, backup_rules.TRUST_POLICY, access, tags)
         self._plan_vault(changes, tags)
         self._plan_plan(changes, backup_rules.plan_document(self.name, schedule, timezone, retention_days), tags)
         self._plan_selection(
             changes,
             {
                 "SelectionName": backup_rules.SELECTION,
-                "IamRoleArn": f"arn:{partition}:iam::{account_id}:role/{self.role_name}",
+                "IamRoleArn": f"arn:{partition}:iam::{account_id}:role/{self.role.name}",
                 "Resources": [instance_arn],
             },
         )
         return changes
-
-    def _plan_role(self, changes: aws_changes.Changes, access: dict, tags: dict[str, str]) -> None:
-        trust = backup_rules.TRUST_POLICY
-        if self.role is None:
-            changes.want(
-                "role", "absent", "present",
-                lambda: self.iam.create_role(
-                    RoleName=self.role_name,
-                    AssumeRolePolicyDocument=json.dumps(trust),
-                    Description=f"AWS Backup makes snapshots of the database of {self.name} with it",
-                    Tags=ansible_dict_to_boto3_tag_list(tags),
-                    aws_retry=True,
-                ),
-            )  # fmt: skip
-        else:
-            changes.want(
-                "trust of the role", self.role["AssumeRolePolicyDocument"], trust,
-                lambda: self.iam.update_assume_role_policy(
-                    RoleName=self.role_name, PolicyDocument=json.dumps(trust), aws_retry=True
-                ),
-            )  # fmt: skip
-            changes.want_tags(
-                "tags of the role", self._role_tags(), tags,
-                lambda new: self.iam.tag_role(
-                    RoleName=self.role_name, Tags=ansible_dict_to_boto3_tag_list(new), aws_retry=True
-                ),
-                lambda keys: self.iam.untag_role(RoleName=self.role_name, TagKeys=keys, aws_retry=True),
-            )  # fmt: skip
-        changes.want(
-            "policy of the role", self.policy, access,
-            lambda: self.iam.put_role_policy(
-                RoleName=self.role_name, PolicyName=POLICY, PolicyDocument=json.dumps(access), aws_retry=True
-            ),
-        )  # fmt: skip
 
     def _plan_vault(self, changes: aws_changes.Changes, tags: dict[str, str]) -> None:
         if self.vault is None:
@@ -279,15 +225,7 @@ class DatabaseBackups:
                 "vault", "present", "absent",
                 lambda: self.backup.delete_backup_vault(BackupVaultName=self.name, aws_retry=True),
             )  # fmt: skip
-        if self.policy:
-            changes.want(
-                "policy of the role", "present", "absent",
-                lambda: self.iam.delete_role_policy(RoleName=self.role_name, PolicyName=POLICY, aws_retry=True),
-            )  # fmt: skip
-        if self.role:
-            changes.want(
-                "role", "present", "absent", lambda: self.iam.delete_role(RoleName=self.role_name, aws_retry=True)
-            )
+        self.role.plan_absent(changes)
         return changes
 
     def _delete_points(self) -> None:

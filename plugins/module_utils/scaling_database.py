@@ -38,7 +38,7 @@ class DatabaseHours(schedule_groups.ScheduleGroup):
                 "ScheduleExpressionTimezone": zone,
                 "Target": {
                     "Arn": f"arn:{partition}:scheduler:::aws-sdk:rds:{ACTIONS[kind]}",
-                    "RoleArn": f"arn:{partition}:iam::{account_id}:role/{self.role_name}",
+                    "RoleArn": f"arn:{partition}:iam::{account_id}:role/{self.role.name}",
                     # The spelling of universal targets; the API of RDS says DBInstanceIdentifier.
                     "Input": json.dumps({"DbInstanceIdentifier": instance_arn.rsplit(":", 1)[-1]}),
                 },

@@ -15,7 +15,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     ansible_dict_to_boto3_tag_list,
     boto3_tag_list_to_ansible_dict,
 )
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, service_role
 
 POLL_SECONDS = 2.0
 # A new role takes some seconds to be known everywhere; a group takes some to be gone.
@@ -71,11 +71,8 @@ class ScheduleGroup:
     def __init__(
         self, iam: t.Any, scheduler: t.Any, name: str, role_name: str, policy_name: str, kinds: tuple[str, ...], purpose: str
     ) -> None:
-        self.iam, self.scheduler = iam, scheduler
-        self.name, self.role_name, self.policy_name = name, role_name, policy_name
-        self.kinds, self.purpose = kinds, purpose
-        self.role: dict | None = None
-        self.policy: dict | None = None
+        self.scheduler, self.name, self.kinds = scheduler, name, kinds
+        self.role = service_role.ServiceRole(iam, role_name, policy_name, purpose)
         self.group: dict | None = None
         self.group_tags: dict[str, str] = {}
         self.schedules: dict[str, dict] = {}
@@ -83,14 +80,8 @@ class ScheduleGroup:
     # --- looking ---------------------------------------------------------------------------------------------------
 
     def find(self) -> None:
-        self.role = self._ask(self.iam.get_role, "NoSuchEntity", "Role", RoleName=self.role_name)
-        self.policy = None
-        if self.role:
-            self.policy = self._ask(
-                self.iam.get_role_policy, "NoSuchEntity", "PolicyDocument",
-                RoleName=self.role_name, PolicyName=self.policy_name,
-            )  # fmt: skip
-        self.group = self._ask(self.scheduler.get_schedule_group, "ResourceNotFoundException", Name=self.name)
+        self.role.find()
+        self.group = self._ask(self.scheduler.get_schedule_group, Name=self.name)
         if self.group and self.group["State"] == "DELETING":
             self._await_group_gone()
         self.group_tags, self.schedules = {}, {}
@@ -98,29 +89,23 @@ class ScheduleGroup:
             answer = self.scheduler.list_tags_for_resource(ResourceArn=self.group["Arn"], aws_retry=True)
             self.group_tags = boto3_tag_list_to_ansible_dict(answer.get("Tags", []))
             for kind in self.kinds:
-                found = self._ask(
-                    self.scheduler.get_schedule, "ResourceNotFoundException", GroupName=self.name, Name=kind
-                )
+                found = self._ask(self.scheduler.get_schedule, GroupName=self.name, Name=kind)
                 if found:
                     self.schedules[kind] = found
 
     @staticmethod
-    def _ask(operation: t.Callable, missing: str, key: str = "", **arguments: t.Any) -> t.Any:
+    def _ask(operation: t.Callable, **arguments: t.Any) -> t.Any:
         try:
-            answer = operation(**arguments, aws_retry=True)
-        except is_boto3_error_code(missing):
+            return operation(**arguments, aws_retry=True)
+        except is_boto3_error_code("ResourceNotFoundException"):
             return None
-        return answer[key] if key else answer
-
-    def _role_tags(self) -> dict[str, str]:
-        return boto3_tag_list_to_ansible_dict((self.role or {}).get("Tags", []))
 
     def check_owner(self, owner_tags: dict[str, str]) -> None:
         """ValueError if the group or the role is somebody else's."""
         remedy = "choose another deployment name, or remove it by hand"
         for kind, found, tags in (
             (f"Schedule group {self.name}", self.group, self.group_tags),
-            (f"IAM role {self.role_name}", self.role, self._role_tags()),
+            (f"IAM role {self.role.name}", self.role.found, self.role.tags),
         ):
             if found and not aws_changes.carries(tags, owner_tags):
                 raise ValueError(aws_changes.not_ours(kind, owner_tags, remedy))
@@ -138,13 +123,7 @@ class ScheduleGroup:
     ) -> aws_changes.Changes:
         """`access` is the policy of the role; `schedules` holds CreateSchedule's parameters of each kind."""
         changes = aws_changes.Changes()
-        self._plan_role(changes, trust_policy(account_id), tags)
-        changes.want(
-            "policy of the role", self.policy, access,
-            lambda: self.iam.put_role_policy(
-                RoleName=self.role_name, PolicyName=self.policy_name, PolicyDocument=json.dumps(access), aws_retry=True
-            ),
-        )  # fmt: skip
+        self.role.plan_present(changes, trust_policy(account_id), access, tags)
         self._plan_group(changes, tags)
         for kind, asked in schedules.items():
             wanted = {"State": "ENABLED", "FlexibleTimeWindow": {"Mode": "OFF"}, **asked}
@@ -153,33 +132,6 @@ class ScheduleGroup:
                 self._put(kind, wanted),
             )  # fmt: skip
         return changes
-
-    def _plan_role(self, changes: aws_changes.Changes, trust: dict, tags: dict[str, str]) -> None:
-        if self.role is None:
-            changes.want(
-                "role", "absent", "present",
-                lambda: self.iam.create_role(
-                    RoleName=self.role_name,
-                    AssumeRolePolicyDocument=json.dumps(trust),
-                    Description=self.purpose,
-                    Tags=ansible_dict_to_boto3_tag_list(tags),
-                    aws_retry=True,
-                ),
-            )  # fmt: skip
-            return
-        changes.want(
-            "trust of the role", self.role["AssumeRolePolicyDocument"], trust,
-            lambda: self.iam.update_assume_role_policy(
-                RoleName=self.role_name, PolicyDocument=json.dumps(trust), aws_retry=True
-            ),
-        )  # fmt: skip
-        changes.want_tags(
-            "tags of the role", self._role_tags(), tags,
-            lambda new: self.iam.tag_role(
-                RoleName=self.role_name, Tags=ansible_dict_to_boto3_tag_list(new), aws_retry=True
-            ),
-            lambda keys: self.iam.untag_role(RoleName=self.role_name, TagKeys=keys, aws_retry=True),
-        )  # fmt: skip
 
     def _plan_group(self, changes: aws_changes.Changes, tags: dict[str, str]) -> None:
         if self.group is None:
@@ -222,15 +174,7 @@ class ScheduleGroup:
         changes = aws_changes.Changes()
         if self.group:
             changes.want("schedule_group", "present", "absent", self._delete_group)
-        if self.policy:
-            changes.want(
-                "policy of the role", "present", "absent",
-                lambda: self.iam.delete_role_policy(RoleName=self.role_name, PolicyName=self.policy_name, aws_retry=True),
-            )  # fmt: skip
-        if self.role:
-            changes.want(
-                "role", "present", "absent", lambda: self.iam.delete_role(RoleName=self.role_name, aws_retry=True)
-            )
+        self.role.plan_absent(changes)
         return changes
 
     def _delete_group(self) -> None:
@@ -241,7 +185,7 @@ class ScheduleGroup:
     def _await_group_gone(self) -> None:
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
-            self.group = self._ask(self.scheduler.get_schedule_group, "ResourceNotFoundException", Name=self.name)
+            self.group = self._ask(self.scheduler.get_schedule_group, Name=self.name)
             if self.group is None:
                 return
             if time.monotonic() + POLL_SECONDS > deadline:

@@ -103,7 +103,7 @@ class ScheduledTask(schedule_groups.ScheduleGroup):
 
     def plan_present(self, options: dict[str, t.Any], tags: dict[str, str]) -> aws_changes.Changes:
         partition, account_id = options["cluster_arn"].split(":")[1], options["cluster_arn"].split(":")[4]
-        wanted = schedule(options, f"arn:{partition}:iam::{account_id}:role/{self.role_name}")
+        wanted = schedule(options, f"arn:{partition}:iam::{account_id}:role/{self.role.name}")
         return self.plan_schedules(account_id, access_policy(options), {KIND: wanted}, tags)
 
     def described(self) -> dict[str, t.Any] | None:
