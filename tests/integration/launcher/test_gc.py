@@ -102,6 +102,7 @@ def seed(launcher: Launcher, postgres: Postgres) -> dict[str, list[str]]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("version", [pytest.param("2.18.0", marks=pytest.mark.long), "3.17.2"])
 def test_what_was_deleted_long_ago_goes_and_the_rest_stays(
         launcher: Launcher, postgres_server: Postgres, s3: Any):
     database, made = launcher.database, seed(launcher, postgres_server)

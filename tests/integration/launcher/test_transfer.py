@@ -52,6 +52,7 @@ def work(launcher: Any, server: Any, aws: LocalAws, **environment: str) -> list[
     return [(call["action"], "server" if call["agent"].startswith("Boto3") else "client") for call in objects]
 
 
+@pytest.mark.parametrize("version", [pytest.param("2.18.0", marks=pytest.mark.long), "3.17.2"])
 def test_a_proxied_artifact_goes_through_the_server_whatever_the_client_is_told(
         launcher_of: Callable, aws: LocalAws, version: str):
     launcher, server = served(launcher_of, aws, version)

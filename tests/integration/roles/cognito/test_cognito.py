@@ -76,9 +76,9 @@ def test_a_pool_that_is_given_is_looked_at_only(run_role: t.Callable, local_aws:
         ({"cognito_https": False}, "over HTTPS only; set tls_domain_name"),
         ({"cognito_other_issuer": "https://login.example"}, "set either sign_on_issuer or cognito_domain_prefix"),
         ({"cognito_user_pool_arn": "arn:aws:cognito-idp:eu-west-2:123456789012:userpool/a"}, "there is one user pool"),
-        ({"cognito_address": ""}, "by which name browsers come back; set tls_domain_name"),
-        ({"cognito_session_timeout": 0}, "AWS takes 1 to 604800 seconds"),
-        ({"cognito_domain_prefix": "my-aws-people"}, "AWS keeps the word aws for itself"),
+        pytest.param({"cognito_address": ""}, "by which name browsers come back; set tls_domain_name", marks=pytest.mark.long),
+        pytest.param({"cognito_session_timeout": 0}, "AWS takes 1 to 604800 seconds", marks=pytest.mark.long),
+        pytest.param({"cognito_domain_prefix": "my-aws-people"}, "AWS keeps the word aws for itself", marks=pytest.mark.long),
     ],
 )
 def test_what_cannot_work_is_refused(run_role: t.Callable, wrong: dict, reason: str) -> None:
