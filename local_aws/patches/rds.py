@@ -113,7 +113,7 @@ def _patch_instances(instances: Instances) -> None:
             instance.storage_throughput = instance.storage_throughput or 125
         for attribute, (argument, default) in KEPT.items():
             setattr(instance, attribute, db_kwargs.get(argument, default))
-        own_key = f"arn:aws:kms:{self.region_name}:{self.account_id}:key/aws-rds"
+        own_key = _own_key(self)
         if getattr(instance, "kms_key_id", None) == MOTO_KEY:
             instance.kms_key_id = own_key
         if instance.performance_insights_enabled and not instance.performance_insights_kms_key_id:
@@ -254,8 +254,15 @@ def _patch_instances(instances: Instances) -> None:
     INSTANCE.enhanced_monitoring_resource_arn = property(_enhanced_monitoring)
 
 
+def _own_key(backend: Any) -> str:
+    """The key of AWS's that encrypts where no other is named; it is always there."""
+    return f"arn:aws:kms:{backend.region_name}:{backend.account_id}:key/aws-rds"
+
+
 def _key_arn(backend: Any, key_id: str) -> str:
     """CreateDBInstance, KmsKeyId: RDS answers the ARN, whatever it was told, and takes no key that cannot be used."""
+    if key_id in (_own_key(backend), "alias/aws/rds"):
+        return _own_key(backend)
     if kms_keys.unusable(backend.account_id, backend.region_name, key_id):
         raise KMSKeyNotAccessibleFault(key_id)
     return kms_keys.find(backend.account_id, backend.region_name, key_id).arn
