@@ -179,7 +179,8 @@ class DatabaseBackups:
             before = backup_rules.without_empty(one["BackupSelection"])
             changes.want(what, before, "absent", self._delete_selection(one))
         if len(other) == len(self.selections):
-            changes.want("selection", "absent", wanted, lambda: self._create_selection(wanted))
+            # The plan may be one that this run makes.
+            changes.want("selection", "absent", wanted, lambda: self._create_selection(t.cast(dict, self.plan), wanted))
 
     def _delete_selection(self, selection: dict) -> t.Callable[[], None]:
         def delete() -> None:
@@ -189,13 +190,12 @@ class DatabaseBackups:
 
         return delete
 
-    def _create_selection(self, wanted: dict) -> None:
-        assert self.plan is not None
+    def _create_selection(self, plan: dict, wanted: dict) -> None:
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
             try:
                 self.backup.create_backup_selection(
-                    BackupPlanId=self.plan["BackupPlanId"], BackupSelection=wanted, aws_retry=True
+                    BackupPlanId=plan["BackupPlanId"], BackupSelection=wanted, aws_retry=True
                 )
                 return
             except is_boto3_error_code("InvalidParameterValueException") as error:

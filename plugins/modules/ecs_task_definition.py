@@ -134,7 +134,8 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_change
 # DeleteTaskDefinitions takes ten at a time.
 DELETE_AT_ONCE = 10
 # What Fargate gives without a word; with one it gives 21 to 200 GiB (RegisterTaskDefinition, EphemeralStorage).
-DEFAULT_STORAGE, MOST_STORAGE = 20, 200
+DEFAULT_STORAGE = 20
+MOST_STORAGE = 200
 
 
 def with_text_values(container: dict) -> dict:

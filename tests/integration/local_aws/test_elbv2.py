@@ -21,7 +21,9 @@ import boto3
 import psutil
 import pytest
 
-from tests.integration.local_aws.load_balancing import BIG, BLOCK, PORT, Account, Load, Target, code_of, get, pairs
+from tests.integration.local_aws.load_balancing import (
+    BIG, BLOCK, PORT, SETTLE_SECONDS, Account, Load, Target, code_of, get, pairs,
+)  # fmt: skip
 
 REPOSITORY = Path(__file__).parents[3]
 REGION = "eu-west-2"

@@ -175,7 +175,7 @@ def test_requests_are_spread_by_weights(weights):
     for pattern, weight in zip(patterns, positive, strict=False):
         below += weight
         bound = round(below * 65536 / sum(weights))
-        for number in {0, bound - 1, bound, min(bound + 1, 65535), 65535}:
+        for number in (0, bound - 1, bound, min(bound + 1, 65535), 65535):
             assert bool(re.match(pattern, f"{number:04x}-89ab")) is (number < bound)
 
 

@@ -42,7 +42,7 @@ class Budgets:
         self.tags: dict[str, list] = {}
         self.told: dict[str, list[dict]] = {}
         self.writes: list[str] = []
-        self.refusal: ClientError | None = None
+        self.refused = ""
 
     def __getattr__(self, operation: str) -> t.Callable:
         def call(aws_retry: bool, **arguments: t.Any) -> t.Any:
@@ -55,8 +55,8 @@ class Budgets:
         return call
 
     def _describe_budget(self, AccountId: str, BudgetName: str) -> dict:
-        if self.refusal:
-            raise self.refusal
+        if self.refused:
+            raise refusal(self.refused)
         if AccountId != "123456789012" or BudgetName not in self.budgets:
             raise refusal("NotFoundException")
         return {"Budget": self.budgets[BudgetName]}
@@ -211,12 +211,12 @@ def test_what_is_not_ours_is_not_touched(run_module: t.Callable, budgets: Budget
 
 
 def test_where_billing_is_closed_only_a_removal_goes_on(run_module: t.Callable, budgets: Budgets) -> None:
-    budgets.refusal = refusal("AccessDeniedException")
+    budgets.refused = "AccessDeniedException"
     refused = run_module(budgets_budget, WANTED)
     assert refused["failed"] and "AWS permissions: budgets:DescribeBudget is denied" in refused["msg"]
     gone = run_module(budgets_budget, ABSENT)
     assert not gone.get("failed") and not gone["changed"] and gone["budget"] is None
-    budgets.refusal = refusal("ThrottlingException")
+    budgets.refused = "ThrottlingException"
     assert run_module(budgets_budget, ABSENT)["failed"]
 
 
@@ -244,7 +244,7 @@ def test_what_cannot_work_is_refused(change: dict, message: str) -> None:
 
 
 def test_bad_options_are_refused_before_anything_is_asked(run_module: t.Callable, budgets: Budgets) -> None:
-    budgets.refusal = refusal("AccessDeniedException")
+    budgets.refused = "AccessDeniedException"
     wrong = {**WANTED, "monthly_usd": -1, "variable_names": {"monthly_usd": "budget_monthly_usd"}}
     assert "budget_monthly_usd = -1.0: is no amount of money" in run_module(budgets_budget, wrong)["msg"]
 

@@ -195,7 +195,7 @@ def test_a_key_without_an_alias_is_found_by_its_tags(run_module):
     """A run was interrupted after CreateKey."""
     kms = client()
     tags = [{"TagKey": "team", "TagValue": "web"}]
-    kept, doomed = (kms.create_key(Tags=tags)["KeyMetadata"]["Arn"] for _ in range(2))
+    kept, doomed = (kms.create_key(Tags=tags)["KeyMetadata"]["Arn"] for _key in range(2))
     kms.schedule_key_deletion(KeyId=doomed.rpartition("/")[2], PendingWindowInDays=7)
     made = run_module(kms_deployment_key, WANTED)
     assert made["changed"] and made["key_arn"] == kept
