@@ -105,18 +105,19 @@ def test_scripts_of_our_pages_alone_use_signed_addresses(run_role: t.Callable, s
     assert [one.get("Transitions") for one in rules] == [None, [{"Days": 60, "StorageClass": "STANDARD_IA"}]]
 
     where = {"Bucket": "cors-artifacts", "Key": "model.bin"}
-    put, get = (s3.generate_presigned_url(operation, Params=where, ExpiresIn=2) for operation in ("put_object", "get_object"))
+    put, get = (s3.generate_presigned_url(operation, Params=where, ExpiresIn=300) for operation in ("put_object", "get_object"))
     wants = {"Access_Control_Request_Method": "PUT", "Access_Control_Request_Headers": "content-type"}
     status, headers, _body = asked(put, "OPTIONS", Origin=ORIGIN, **wants)
     assert (status, headers["Access-Control-Allow-Origin"]) == (200, ORIGIN) and "PUT" in headers["Access-Control-Allow-Methods"]
     status, headers, body = asked(put, "OPTIONS", Origin="https://evil.example.com", **wants)
     assert status == 403 and b"This CORS request is not allowed" in body and "Access-Control-Allow-Origin" not in headers
-    status, headers, _body = asked(put, "PUT", b"weights", Origin=ORIGIN)
+    status, headers, _body = asked(put, "PUT", b"weights", Origin=ORIGIN, Content_Type="application/octet-stream")
     assert (status, headers["Access-Control-Allow-Origin"], headers["Access-Control-Expose-Headers"][:4]) == (200, ORIGIN, "ETag")
     status, headers, body = asked(get, "GET", Origin="https://evil.example.com")
     assert (status, body) == (200, b"weights") and "Access-Control-Allow-Origin" not in headers
-    time.sleep(3)
-    status, _headers, body = asked(get, "GET")
+    brief = s3.generate_presigned_url("get_object", Params=where, ExpiresIn=1)
+    time.sleep(2.5)
+    status, _headers, body = asked(brief, "GET")
     assert status == 403 and b"Request has expired" in body
 
     off = run_role("artifacts", variables)
