@@ -5,8 +5,9 @@ INVENTORY := inventories/$(ENV)
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-# Test processes at a time; a file of tests is never split.
+# Test processes at a time. Those on real servers wait most of the time.
 JOBS ?= 2
+SERVER_JOBS ?= 4
 UV := $(BIN)/uv
 PLAYBOOK := $(BIN)/ansible-playbook -i $(INVENTORY) $(EXTRA)
 LOCAL_AWS := $(BIN)/python -m local_aws
@@ -95,8 +96,8 @@ sanity: $(VENV)/.test ## Run ansible-test sanity
 unit: $(VENV)/.test ## Run the unit tests, with branch coverage of plugins/
 	$(BIN)/pytest tests/unit -n $(JOBS) --cov=plugins --cov-report=term-missing:skip-covered --cov-fail-under=95
 
-# In the order of the files: those that take longest come first.
-SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# In the order of the files: those that take longest come first. A file of tests is never split.
+SIDE_BY_SIDE := -n $(SERVER_JOBS) --dist loadgroup --no-loadscope-reorder
 
 integration: $(VENV)/.test ## Run the tests on real servers
 	$(BIN)/pytest tests/integration -m "not long and not audit" $(SIDE_BY_SIDE)

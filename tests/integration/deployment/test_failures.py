@@ -17,6 +17,9 @@ from tests.integration.deployment import faults
 from tests.integration.deployment.conftest import LIVE, Deployment
 
 
+NO_IMAGE = "public.ecr.aws/docker/library/python:2.7-slim"
+
+
 def reason(run: subprocess.CompletedProcess[str]) -> str:
     """What a run failed with."""
     assert run.returncode != 0, run.stdout[-6000:]
@@ -27,6 +30,14 @@ def recovers(live) -> None:
     run = live.play("site")
     assert run.returncode == 0, run.stdout[-6000:]
     assert faults.serves(live)
+
+
+@pytest.mark.long
+def test_an_image_that_cannot_be_pulled_is_named_and_the_next_run_recovers(empty_account):
+    empty_account.variables = dict(LIVE)
+    said = reason(empty_account.play("site", "-e", f"ecs_mlflow_image={NO_IMAGE}"))
+    assert "CannotPullContainerError" in said and NO_IMAGE in said
+    recovers(empty_account)
 
 
 @pytest.mark.long

@@ -20,7 +20,6 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_che
 
 from tests.integration.deployment import faults, traces
 from tests.integration.deployment import proxy as proxies
-from tests.integration.deployment.conftest import NO_IMAGE
 from tests.integration.deployment.faults import Fault
 
 LONG = pytest.mark.long
@@ -109,13 +108,6 @@ def green(live, options: dict | None = None) -> dict:
     result = faults.health(live, options or {})
     assert not result.get("failed"), result["msg"]
     return result
-
-
-def test_an_image_that_cannot_be_pulled_is_named_and_the_next_run_recovers(live):
-    """The first run of this deployment; the second made it."""
-    said = faults.in_one_line(live.first_output)
-    assert "CannotPullContainerError" in said and NO_IMAGE in said
-    assert faults.serves(live)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in SAMPLE else LONG) for name in FAULTS])

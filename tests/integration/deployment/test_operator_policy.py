@@ -10,6 +10,7 @@ import random
 import typing as t
 from pathlib import Path
 
+import boto3
 import pytest
 
 from scripts.operator_policy import show
@@ -19,6 +20,7 @@ from tests.integration.deployment.conftest import LIVE, Deployment
 NAME, BUCKET, LOGS = "mlflow-demo", "mlflow-demo-artifacts", "mlflow-demo-logs"
 NAMES = {"PARTITION": "aws", "REGION": "eu-west-2", "ACCOUNT": "123456789012", "DEPLOYMENT": NAME, "BUCKET": BUCKET,
          "LOG_BUCKET": LOGS}  # fmt: skip
+DOMAIN = "mlflow.example.com"
 SWITCHES = {
     "mlflow_waf": True,
     "mlflow_autoscaling": True,
@@ -31,6 +33,12 @@ SWITCHES = {
     "garbage_collection_schedule": "cron(0 3 ? * SUN *)",
     "budget_monthly_usd": 150,
     "budget_subscribers": ["ops@example.com"],
+    "mlflow_encryption": True,
+    "encryption_parts": ["secrets", "logs", "artifacts", "alarms"],
+    "network_interface_endpoints": ["logs"],
+    "tls_domain_name": DOMAIN,
+    "alb_https_port": 8443,
+    "cognito_domain_prefix": "people",
 }
 # What a first run needs at its beginning, so that each try ends soon.
 EARLY = [
@@ -56,24 +64,34 @@ def policies(folder: Path, without: str = "") -> Path:
 def test_the_policies_are_enough_for_a_whole_life(tmp_path: Path, changed: t.Callable) -> None:
     with local_aws(tmp_path / "state", LOCAL_AWS_OPERATOR_POLICIES=str(policies(tmp_path))) as aws:
         deployment = Deployment(aws, "local", NAME, tmp_path / "deployments", variables=dict(LIVE))
+        deployment.hosts_file = tmp_path / "hosts"
+        deployment.hosts_file.write_text("127.0.0.1 localhost\n")
+        # The zone is there before, made by somebody who may do that.
+        key = {"aws_access_key_id": "ASIASOMEBODYELSE0000", "aws_secret_access_key": "not-checked"}
+        route53 = boto3.client("route53", region_name="eu-west-2", endpoint_url=aws.endpoint_url, **key)
+        route53.create_hosted_zone(Name="example.com", CallerReference="before")
+        switches = {**SWITCHES, "mlflow_ca_path": str(aws.directory / "certificates/ca.pem")}
         steps: list[tuple[str, dict, tuple[str, ...]]] = [
             ("site", {}, ("--check",)),
             ("site", {}, ()),
-            ("site", SWITCHES, ()),
-            ("site", SWITCHES, ()),
-            ("status", SWITCHES, ()),
-            ("users", SWITCHES, ()),
-            ("logs", SWITCHES, ()),
-            ("verify", SWITCHES, ()),
-            ("site", {}, ()),
+            ("site", switches, ()),
+            ("site", switches, ()),
+            ("status", switches, ()),
+            ("users", switches, ()),
+            ("logs", switches, ()),
+            ("verify", switches, ()),
+            ("site", {"cognito_delete_protected": True}, ()),
             ("scale", {}, ("-e", "scale_desired_count=3")),
             ("destroy", {}, ("-e", f"confirm_destroy={NAME}", "-e", "artifacts_delete_bucket=true",
                              "-e", "rds_delete_protected=true")),
         ]  # fmt: skip
-        for playbook, switches, options in steps:
-            deployment.variables = {**LIVE, **switches}
+        for playbook, variables, options in steps:
+            deployment.variables = {**LIVE, **variables}
             run = deployment.play(playbook, *options)
-            assert run.returncode == 0, (playbook, switches, run.stdout[-4000:])
+            assert run.returncode == 0, (playbook, variables, run.stdout[-4000:])
+            if (deployment.directory / NAME / "outputs.json").exists():
+                address = deployment.outputs()["alb_dns_name"]
+                deployment.hosts_file.write_text(f"127.0.0.1 localhost\n{address} {DOMAIN}\n")
         denied = [one for one in aws.api_calls() if one["status"] == 403 and "Ansible/" in one["agent"]]
         assert denied == []
 

@@ -175,6 +175,7 @@ def test_the_web_acl_lets_half_a_gigabyte_through_and_refuses_what_no_client_sen
     assert done.returncode == 0 and int(done.stdout.splitlines()[-1]) == large.stat().st_size, done.stderr[-3000:]
 
 
+@pytest.mark.long
 def test_another_certificate_costs_no_request(secure: t.Any) -> None:
     """Another name in it makes the role request a new one, show it, and remove the first."""
     context = ssl.create_default_context(cafile=secure.variables["mlflow_ca_path"])
@@ -385,6 +386,7 @@ def test_a_protected_pool_goes_when_it_is_asked_for_only(at_cognito: t.Any) -> N
     assert state(at_cognito)["user pools"] == []
 
 
+@pytest.mark.long
 def test_switched_off_nothing_of_it_remains(secure: t.Any, before: dict) -> None:
     for name in [name for name in secure.variables if name.startswith(("tls_", "sign_on_", "cognito_", "mlflow_waf"))]:
         secure.variables.pop(name)

@@ -38,6 +38,7 @@ def backed_up(backup: t.Any, database: dict, role_arn: str, vault: str) -> dict:
     return found
 
 
+@pytest.mark.long
 def test_life_of_backups(run_role: t.Callable, local_aws: t.Any, database: dict, variables: dict) -> None:
     backup, rds = local_aws.client("backup"), local_aws.client("rds")
     check = run_role("backup", variables, ("check", "main"), check=True)

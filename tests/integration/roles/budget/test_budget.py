@@ -26,6 +26,7 @@ def tagged(local_aws: t.Any, region: str) -> list[str]:
     return [one["ResourceARN"] for one in found["ResourceTagMappingList"]]
 
 
+@pytest.mark.long
 def test_life_of_a_budget(run_role: t.Callable, local_aws: t.Any, budgets: t.Any) -> None:
     check = run_role("budget", VARIABLES, ("check", "main"), check=True)
     assert (check.rc, check.changed, check.writes) == (0, 1, []), check.stdout

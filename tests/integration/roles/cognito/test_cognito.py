@@ -14,6 +14,7 @@ ADDRESS = "mlflow.example.com:8443"
 MADE = {"cognito_name": "people", "cognito_domain_prefix": "people-of-a", "cognito_address": ADDRESS, "cognito_tags": {"team": "a"}}
 
 
+@pytest.mark.long
 def test_life_of_a_pool(run_role: t.Callable, local_aws: t.Any) -> None:
     cognito = local_aws.client("cognito-idp")
     check = run_role("cognito", MADE, ("check", "main"), check=True)

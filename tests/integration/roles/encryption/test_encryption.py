@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
+
 NAME = "sealed"
 BUCKET = "sealed-artifacts"
 KEY = {
@@ -15,6 +17,7 @@ KEY = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_life_of_a_key_and_of_what_it_encrypts(run_role: t.Callable, local_aws: t.Any) -> None:
     kms, s3, secretsmanager = (local_aws.client(one) for one in ("kms", "s3", "secretsmanager"))
     secrets = {"secrets_name": NAME}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
+
 NAME = "tidy-mlflow"
 VARIABLES = {
     "garbage_collection_name": NAME,
@@ -22,6 +24,7 @@ VARIABLES = {
 NOTHING = {"schedule_arn": None, "schedule": None, "timezone": None, "older_than_days": None}
 
 
+@pytest.mark.long
 def test_life_of_the_garbage_collection(run_role: t.Callable, local_aws: t.Any) -> None:
     check = run_role("garbage_collection", VARIABLES, ("check", "main"), check=True)
     assert (check.rc, check.changed, check.writes, check.outputs) == (0, 1, [], NOTHING), check.stdout

@@ -210,6 +210,7 @@ def test_the_nat_mode_can_be_changed(run_role, ec2):
 WITHOUT_INTERNET = {**VARIABLES, **CLOSED, "network_deny_remote_access": True}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("clean")
 def test_a_network_without_the_internet(run_role, ec2):
     made = run_role("network", WITHOUT_INTERNET, BOTH)
@@ -249,6 +250,7 @@ def denied_ports(ec2, vpc_id):
     return [entry["PortRange"]["From"] for entry in acl["Entries"] if entry["RuleAction"] == "deny" and "PortRange" in entry]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("clean")
 def test_an_interrupted_run_is_completed_and_a_half_gone_network_removed(run_role, ec2):
     tags = [{"Key": key, "Value": value} for key, value in OURS.items()]
