@@ -204,7 +204,10 @@ def receive(server: socket.socket, stdout: int, stderr: int) -> tuple[int | None
         while selector.get_map():
             for key, _events in selector.select():
                 source = key.fileobj
-                chunk = server.recv(64) if source is server else os.read(source, 1 << 16)
+                try:
+                    chunk = server.recv(64) if source is server else os.read(source, 1 << 16)
+                except ConnectionError:
+                    chunk = b""
                 received[source] += chunk
                 if not chunk:
                     selector.unregister(source)
@@ -276,10 +279,11 @@ class Connection(LocalConnection):
         for _attempt in range(2):
             try:
                 server = self._reach(path) or self._start_server(path, interpreter, shaping, settings)
-                answer = server.recv(warm_server.NUMBER.size, socket.MSG_WAITALL)
-                if len(answer) == warm_server.NUMBER.size:
-                    server.settimeout(None)
-                    return server, warm_server.NUMBER.unpack(answer)[0]
+                with contextlib.suppress(ConnectionError):
+                    answer = server.recv(warm_server.NUMBER.size, socket.MSG_WAITALL)
+                    if len(answer) == warm_server.NUMBER.size:
+                        server.settimeout(None)
+                        return server, warm_server.NUMBER.unpack(answer)[0]
             except OSError as error:
                 raise NotBegun(f"its server: {error}") from error
             server.close()

@@ -67,11 +67,13 @@ def made(folder: Path) -> t.Iterator[Connections]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
         patch.setattr(Display, "warning", lambda _self, message, *_more, **_options: found.warnings.append(str(message)))
-        yield found
-    for server in found.servers():
-        with contextlib.suppress(psutil.Error):
-            server.send_signal(signal.SIGTERM)
-            server.wait(5)
+        try:
+            yield found
+        finally:
+            for server in found.servers():
+                with contextlib.suppress(psutil.Error):
+                    server.send_signal(signal.SIGTERM)
+                    server.wait(5)
 
 
 @pytest.fixture

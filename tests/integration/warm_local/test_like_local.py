@@ -63,7 +63,10 @@ def test_a_module_is_run_alike(lasting, name):
     assert len(lasting.servers()) == 1
 
 
-@pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}, {"PYTHONUTF8": "1"}, {"LANG": "", "LC_ALL": ""}, {"PYTHONHASHSEED": "1"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "environment",
+    [{"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}, {"PYTHONUTF8": "1"}, {"LANG": "", "LC_ALL": ""}, {"PYTHONHASHSEED": "1"}],
+)
 def test_what_shapes_an_interpreter_is_honoured(connections, environment):
     module = (MARK + "import sys, os, locale; print(sys.stdout.encoding, sys.stdout.errors, sys.getfilesystemencoding(), "
               "locale.setlocale(locale.LC_CTYPE), hash('a') if os.environ.get('PYTHONHASHSEED') == '1' else 0, dict(os.environ))").encode()  # fmt: skip
