@@ -165,9 +165,9 @@ class Server:
             connection.close()
             return None
         if installed() != self.installed:
-            # The client, who has no answer, starts another server.
-            connection.close()
+            # The client, who has no answer, starts another server: it must not find this one again.
             self.close()
+            connection.close()
             return None
         try:
             pid = os.fork()

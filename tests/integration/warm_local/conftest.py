@@ -49,14 +49,15 @@ class Connections:
         return self.local(WARM, play, **{"idle_seconds": 20, "preload": ["json"], "collections": [], **options})
 
     def servers(self) -> list[psutil.Process]:
-        found = []
+        found = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
                 if len(words) > 2 and words[1] == "-" and str(self.folder) in words[2]:
-                    found.append(process)
+                    found[process] = process.ppid()
         # Forks look like their server.
-        return [one for one in found if one.ppid() not in {other.pid for other in found}]
+        servers = {process.pid for process in found}
+        return [process for process, parent in found.items() if parent not in servers]
 
 
 @contextlib.contextmanager

@@ -77,18 +77,21 @@ def test_a_server_that_ends_properly_waits_for_its_modules(connections):
 
 
 def test_the_module_ends_with_its_task(connections):
+    play = os.getpid()
     child = os.fork()
     if child == 0:
         try:
-            connections.warm().exec_command(command(), in_data=(MARK + "import os\nif os.fork(): os.wait()\n").encode() + slow())
+            connections.warm(play).exec_command(command(), in_data=(MARK + "import os\nif os.fork(): os.wait()\n").encode() + slow())
         finally:
             os._exit(0)
-    modules = until(lambda: len(runs(connections)) == 1 and runs(connections))
-    until(lambda: len(psutil.Process(connections.servers()[0].pid).children(recursive=True)) == 2)
+    module = until(lambda: runs(connections))[0]
+    # The module, and the process that it waits for.
+    group = os.getpgid(module)
+    assert group != module
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    until(lambda: not connections.servers()[0].children(recursive=True))
-    assert gone(modules[0])
+    until(lambda: gone(module) and gone(group))
+    assert len(connections.servers()) == 1
 
 
 def test_the_module_ends_when_the_task_times_out(connections):
@@ -112,11 +115,12 @@ def test_the_module_ends_when_the_task_times_out(connections):
 
 
 def test_a_module_that_ignores_to_be_terminated_is_killed(connections):
+    play = os.getpid()
     child = os.fork()
     if child == 0:
         try:
             module = MARK + "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLOW.format(seconds=60)
-            connections.warm().exec_command(command(), in_data=module.encode())
+            connections.warm(play).exec_command(command(), in_data=module.encode())
         finally:
             os._exit(0)
     module = until(lambda: runs(connections))[0]
@@ -277,6 +281,7 @@ def test_strangers_are_turned_away(connections):
 def test_clients_that_say_nothing_or_half_do_no_harm(connections):
     warm = connections.warm()
     assert warm.exec_command(command(), in_data=PING) == PONG
+    server = connections.servers()[0]
     path = next(one for one in (connections.folder / "ansible-warm").iterdir() if one.is_socket())
     silent = [socket.socket(socket.AF_UNIX) for _one in range(3)]
     for one in silent:
@@ -286,9 +291,9 @@ def test_clients_that_say_nothing_or_half_do_no_harm(connections):
     assert warm.exec_command(command(), in_data=PING) == PONG
     for one in silent:
         one.close()
-    server = connections.servers()[0]
     until(lambda: not server.children())
     assert warm.exec_command(command(), in_data=PING) == PONG
+    assert connections.servers() == [server]
 
 
 @pytest.mark.long
