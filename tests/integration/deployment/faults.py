@@ -211,7 +211,7 @@ def redeployed(edit: t.Callable[[dict], None]) -> Injection:
         definition = ecs.describe_task_definition(taskDefinition=before["taskDefinition"])["taskDefinition"]
         edit(definition["containerDefinitions"][0])
         keys = (
-            "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "cpu", "memory",
+            "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes", "cpu", "memory",
             "requiresCompatibilities", "runtimePlatform",
         )  # fmt: skip
         wrong = ecs.register_task_definition(**{key: definition[key] for key in keys if key in definition})
