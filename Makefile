@@ -97,18 +97,22 @@ unit: $(VENV)/.test ## Run the unit tests, with branch coverage of plugins/
 	$(BIN)/pytest tests/unit -n $(JOBS) --cov=plugins --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 # In the order of the files: those that take longest come first. A file of tests is never split.
-SIDE_BY_SIDE := -n $(SERVER_JOBS) --dist loadgroup --no-loadscope-reorder
+# The tests of the connection are Ansible's controller themselves: they run in a process of their own.
+CONNECTION := tests/integration/warm_local
+SIDE_BY_SIDE := --ignore $(CONNECTION) -n $(SERVER_JOBS) --dist loadgroup --no-loadscope-reorder
 
 integration: $(VENV)/.test ## Run the tests on real servers
+	$(BIN)/pytest $(CONNECTION) -m "not long"
 	$(BIN)/pytest tests/integration -m "not long and not audit" $(SIDE_BY_SIDE)
 
 test: lint sanity unit integration ## Run every test but the exhaustive ones
 
 test-long: $(VENV)/.test ## Run the exhaustive tests too
+	$(BIN)/pytest $(CONNECTION)
 	$(BIN)/pytest tests -m "not audit" $(SIDE_BY_SIDE)
 
 audit: $(VENV)/.test $(VENV)/.audit ## Let an outside scanner, prowler, judge a deployment (it is large; keeps docs/controls.md)
-	$(BIN)/pytest tests/integration -m audit -s
+	$(BIN)/pytest tests/integration/deployment -m audit -s
 
 benchmark: setup ## Measure a deployment
 	$(BIN)/python -m tests.benchmarks.deploy

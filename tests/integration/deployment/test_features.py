@@ -59,7 +59,7 @@ FEATURES = {
         "budget_subscribers": ["ops@example.com"],
     },
     "tasks": {
-        "ecs_mlflow_container_insights": True,
+        "ecs_mlflow_container_insights": "enabled",
         "ecs_mlflow_read_only_root_filesystem": False,
         "ecs_mlflow_log_retention_days": 90,
     },

@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -61,12 +62,13 @@ class Connections:
 
 
 @contextlib.contextmanager
-def made(folder: Path) -> t.Iterator[Connections]:
+def made() -> t.Iterator[Connections]:
     if AnsibleCollectionConfig.collection_finder is None:
         init_plugin_loader([str(ROOT / "playbooks/collections")])
-    found = Connections(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+    # pytest's own folders may be too deep for a socket.
+    with tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+        found = Connections(Path(folder))
+        patch.setenv("XDG_RUNTIME_DIR", folder)
         patch.setattr(Display, "warning", lambda _self, message, *_more, **_options: found.warnings.append(str(message)))
         try:
             yield found
@@ -78,13 +80,13 @@ def made(folder: Path) -> t.Iterator[Connections]:
 
 
 @pytest.fixture
-def connections(tmp_path: Path) -> t.Iterator[Connections]:
-    with made(tmp_path) as found:
+def connections() -> t.Iterator[Connections]:
+    with made() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Connections]:
+def lasting() -> t.Iterator[Connections]:
     """The same for all tests of a file, with one server."""
-    with made(tmp_path_factory.mktemp("lasting")) as found:
+    with made() as found:
         yield found

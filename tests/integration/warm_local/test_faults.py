@@ -261,8 +261,6 @@ def test_strangers_are_turned_away(connections):
     warm = connections.warm()
     assert warm.exec_command(command(), in_data=PING) == PONG
     path = next(one for one in (connections.folder / "ansible-warm").iterdir() if one.is_socket())
-    for parent in (path.parent, *connections.folder.parents[:3], connections.folder):
-        assert parent.stat().st_uid == 0
     child = os.fork()
     if child == 0:
         # The folder would already refuse a stranger: here it is held open.

@@ -9,6 +9,7 @@ import os
 import shlex
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_nothing_of_ansible_is_imported_beforehand():
 
 def test_sources_are_those_of_what_is_installed():
     folders = warm_local.source_folders(["mlops.mlflow_aws", "no.such"])
-    assert [Path(folder).parts[-2:] for folder in folders] == [("ansible", "module_utils"), ("plugins", "module_utils")]
+    assert {Path(folder).parts[-2:] for folder in folders} == {("ansible", "module_utils"), ("plugins", "module_utils")}
 
 
 class TestPrivateFolder:
@@ -158,9 +159,14 @@ class TestStart:
 
 class TestConnection:
     @pytest.fixture
-    def connection(self, monkeypatch, tmp_path):
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-        self.folder = tmp_path
+    def connection(self, monkeypatch):
+        # pytest's own folders may be too deep for a socket.
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            yield self.connected(monkeypatch, Path(folder))
+
+    def connected(self, monkeypatch, folder):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+        self.folder = folder
         self.warnings = []
         monkeypatch.setattr(warm_local.display, "warning", self.warnings.append)
         connection = warm_local.Connection(PlayContext(), ansible_playbook_pid=str(os.getpid()))
