@@ -4,7 +4,7 @@
 """moto's DB parameter groups and DB subnet groups, which mind their values, their zones and who uses them.
 
 https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBParameterGroup.html,
-API_DeleteDBParameterGroup.html, API_CreateDBSubnetGroup.html, API_DeleteDBSubnetGroup.html
+API_ResetDBParameterGroup.html, API_DeleteDBParameterGroup.html, API_CreateDBSubnetGroup.html, API_DeleteDBSubnetGroup.html
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from moto.rds.models import RDSBackend as BACKEND
 from moto.rds.responses import RDSResponse as RESPONSE
 
 from . import rds_parameters
-from .patches import replace
+from .patches import add, replace
 from .rds_instances import Instances, subnet_group
 from .rds_requests import Conflict
 
@@ -56,6 +56,26 @@ def _patch_parameter_groups(instances: Instances) -> None:
             instances.reload(group.name)
         return group
 
+    def reset(self: Any) -> Any:
+        name = self.params.get("DBParameterGroupName")
+        (group,) = self.backend.describe_db_parameter_groups({"db_parameter_group_name": name})
+        items = [one.original_dict() for one in self.params.get("Parameters", [])]
+        if self.params.get("ResetAllParameters", True):
+            kinds = {one: rds_parameters.PARAMETERS[one].apply_type for one in group.parameters}
+            methods = {"dynamic": "immediate", "static": "pending-reboot"}
+            items = [{"ParameterName": one, "ApplyMethod": methods[kind]} for one, kind in kinds.items()]
+        immediate = {one["ParameterName"]: one["ApplyMethod"] == "immediate" for one in items}
+        for one, at_once in immediate.items():
+            known = one in rds_parameters.PARAMETERS
+            problem = rds_parameters.problem(one, rds_parameters.default(one, group.family) if known else "", at_once)
+            if problem:
+                raise Conflict(*problem)
+        for one in immediate:
+            group.parameters.pop(one, None)
+        if any(immediate.values()):
+            instances.reload(group.name)
+        return ActionResult({"DBParameterGroupName": group.name})
+
     def delete(self: Any, db_parameter_group_name: str) -> Any:
         if any(one.db_parameter_group_name == db_parameter_group_name.lower() for one in self.databases.values()):
             raise Conflict(
@@ -69,6 +89,7 @@ def _patch_parameter_groups(instances: Instances) -> None:
     replace(BACKEND, "modify_db_parameter_group", modify)
     replace(BACKEND, "delete_db_parameter_group", delete, ("self", "db_parameter_group_name"))
     replace(RESPONSE, "describe_db_parameters", parameters)
+    add(RESPONSE, "reset_db_parameter_group", reset)
 
 
 def _described(name: str, group: Any) -> dict[str, Any]:

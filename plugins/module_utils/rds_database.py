@@ -29,6 +29,11 @@ PARAMETERS_PER_CALL = 20
 ROLE_SECONDS, ROLE_PAUSE = 60, 5
 
 
+def batches(items: list[dict]) -> t.Iterator[list[dict]]:
+    for start in range(0, len(items), PARAMETERS_PER_CALL):
+        yield items[start : start + PARAMETERS_PER_CALL]
+
+
 class Database:
     """`params` are the options of M(mlops.mlflow_aws.rds_postgres); tags and parameters are text already."""
 
@@ -144,7 +149,7 @@ class Database:
             changes.want("parameter_group", None, family, lambda: self._create_parameter_group(family))
         else:
             self.parameters = self._read_parameters()
-        current = {name: self.parameters.get(name) for name in self.params["parameters"]}
+        current = {**dict.fromkeys(self.params["parameters"]), **self.parameters}
         changes.want("parameters", current, self.params["parameters"], self._set_parameters)
 
     def _create_parameter_group(self, family: str) -> None:
@@ -170,24 +175,19 @@ class Database:
         return {one["ParameterName"]: one["ParameterValue"] for one in self._all_parameters(Source="user")}
 
     def _set_parameters(self) -> None:
-        wanted = {
-            name: value for name, value in self.params["parameters"].items() if self.parameters.get(name) != value
-        }
+        wanted = self.params["parameters"]
         # A new instance starts with them; a running one takes dynamic ones at once and the others at its next restart.
         kinds = {one["ParameterName"]: one.get("ApplyType") for one in self._all_parameters()} if self.instance else {}
-        items = [
-            {
-                "ParameterName": name,
-                "ParameterValue": value,
-                "ApplyMethod": "immediate" if kinds.get(name) == "dynamic" else "pending-reboot",
-            }
-            for name, value in sorted(wanted.items())
-        ]
-        for start in range(0, len(items), PARAMETERS_PER_CALL):
-            self.rds.modify_db_parameter_group(
-                DBParameterGroupName=self.name,
-                Parameters=items[start : start + PARAMETERS_PER_CALL],
-                aws_retry=True,
+
+        def item(name: str) -> dict[str, str]:
+            return {"ParameterName": name, "ApplyMethod": "immediate" if kinds.get(name) == "dynamic" else "pending-reboot"}
+
+        changed = sorted(name for name, value in wanted.items() if self.parameters.get(name) != value)
+        for some in batches([{**item(name), "ParameterValue": wanted[name]} for name in changed]):
+            self.rds.modify_db_parameter_group(DBParameterGroupName=self.name, Parameters=some, aws_retry=True)
+        for some in batches([item(name) for name in sorted(set(self.parameters) - set(wanted))]):
+            self.rds.reset_db_parameter_group(
+                DBParameterGroupName=self.name, ResetAllParameters=False, Parameters=some, aws_retry=True
             )
 
     def _wanted(self) -> dict[str, t.Any]:

@@ -126,7 +126,8 @@ options:
     description: Certificate authority of the server's certificate. AWS chooses one if it is not given.
     type: str
   parameters:
-    description: Parameters of the parameter group that differ from the defaults of RDS.
+    description:
+      - Parameters of the parameter group that differ from the defaults of RDS. Others that are set in it get their default again.
     type: dict
     default: {}
   final_snapshot:

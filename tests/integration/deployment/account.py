@@ -52,7 +52,7 @@ def state(client: t.Callable[[str], t.Any], name: str) -> dict[str, t.Any]:
     balancers = elb.describe_load_balancers()["LoadBalancers"]
     found["balancers"] = [
         {
-            "attributes": elb.describe_load_balancer_attributes(LoadBalancerArn=one["LoadBalancerArn"])["Attributes"],
+            "attributes": _in_effect(elb.describe_load_balancer_attributes(LoadBalancerArn=one["LoadBalancerArn"])["Attributes"]),
             "listeners": elb.describe_listeners(LoadBalancerArn=one["LoadBalancerArn"])["Listeners"],
             "tags": elb.describe_tags(ResourceArns=[one["LoadBalancerArn"]])["TagDescriptions"],
         }
@@ -94,6 +94,12 @@ def state(client: t.Callable[[str], t.Any], name: str) -> dict[str, t.Any]:
     ]
     found["buckets"] = [_bucket(s3, one["Name"]) for one in s3.list_buckets()["Buckets"]]
     return {question: sorted((_settled(one) for one in answers), key=json.dumps) for question, answers in found.items()}
+
+
+def _in_effect(attributes: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Without where logs would go: AWS remembers it when they are switched off."""
+    enabled = {one["Key"].removesuffix("enabled") for one in attributes if one["Key"].endswith(".s3.enabled") and one["Value"] == "true"}
+    return [one for one in attributes if ".s3." not in one["Key"] or one["Key"].partition(".s3.")[0] + ".s3." in enabled]
 
 
 def _bucket(s3: t.Any, name: str) -> dict[str, t.Any]:

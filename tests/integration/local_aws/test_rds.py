@@ -90,6 +90,17 @@ def test_dynamic_parameters_act_on_the_running_server_and_static_ones_at_a_reboo
     settled(aws, "main-db", during=("rebooting",))
     assert ask(address, "SHOW max_connections") == "40"
 
+    items = [{"ParameterName": "log_min_duration_statement", "ApplyMethod": "immediate"}]
+    rds.reset_db_parameter_group(DBParameterGroupName="main-db", ResetAllParameters=False, Parameters=items)
+    eventually(lambda: ask(address, "SHOW log_min_duration_statement") == "-1")
+    left = {one["ParameterName"] for one in rds.describe_db_parameters(DBParameterGroupName="main-db", Source="user")["Parameters"]}
+    assert left == {"rds.force_ssl", "max_connections"}
+    for name, code in (("no_such", "InvalidParameterValue"), ("max_connections", "InvalidParameterCombination")):
+        wrong = {"Parameters": [{"ParameterName": name, "ApplyMethod": "immediate"}], "ResetAllParameters": False}
+        refused(code, rds.reset_db_parameter_group, DBParameterGroupName="main-db", **wrong)
+    rds.reset_db_parameter_group(DBParameterGroupName="main-db")
+    assert rds.describe_db_parameters(DBParameterGroupName="main-db", Source="user")["Parameters"] == []
+
 
 def _plain_connection(address: str) -> bool:
     try:

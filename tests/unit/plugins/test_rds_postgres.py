@@ -304,6 +304,22 @@ def test_change(rds: Stubber, run_module: t.Callable) -> None:
     assert changed["changed"] and changed["instance"]["status"] == "modifying"
 
 
+def test_a_parameter_that_is_not_asked_for_any_more_gets_its_default(rds: Stubber, run_module: t.Callable) -> None:
+    as_asked_for(rds, live())
+    describes_parameters(rds, "1", Source="user")
+    assert run_module(rds_postgres, {**WANTED, "parameters": {}}, check=True)["changed"]
+    as_asked_for(rds, live())
+    describes_parameters(rds, "1", Source="user")
+    describes_parameters(rds, "1")
+    item = {"ParameterName": "rds.force_ssl", "ApplyMethod": "immediate"}
+    rds.add_response(
+        "reset_db_parameter_group", {}, {"DBParameterGroupName": "web-db", "ResetAllParameters": False, "Parameters": [item]}
+    )
+    describes(rds, live())
+    changed = run_module(rds_postgres, {**WANTED, "parameters": {}})
+    assert changed["changed"] and changed["diff"]["after"]["parameters"] == {}
+
+
 def test_made_anew_once_the_old_one_is_gone(stubs: dict[str, Stubber], rds: Stubber, run_module: t.Callable) -> None:
     as_asked_for(rds, live("deleting"))
     describes(rds, live("deleting"))

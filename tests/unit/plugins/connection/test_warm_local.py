@@ -24,7 +24,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.connection import warm_local
 from ansible_collections.mlops.mlflow_aws.plugins.plugin_utils import warm_server
 
 MODULE = b"#!/usr/bin/python\n_ANSIBALLZ_WRAPPER = True\n"
-DOCUMENTATION = yaml.safe_load(warm_local.DOCUMENTATION)
+PROMISED = yaml.safe_load(warm_local.DOCUMENTATION)
 
 
 def shell(inner: str) -> str:
@@ -84,13 +84,13 @@ def test_what_shapes_no_interpreter_is_kept_from_the_server(name):
 
 def test_it_has_every_option_of_local():
     options = yaml.safe_load(local.DOCUMENTATION)["options"]
-    assert set(options) | {"pipelining"} <= set(DOCUMENTATION["options"])
+    assert set(options) | {"pipelining"} <= set(PROMISED["options"])
     for name, option in options.items():
-        assert (option["default"], option["vars"]) == (DOCUMENTATION["options"][name]["default"], DOCUMENTATION["options"][name]["vars"])
+        assert (option["default"], option["vars"]) == (PROMISED["options"][name]["default"], PROMISED["options"][name]["vars"])
 
 
 def test_nothing_of_ansible_is_imported_beforehand():
-    assert not any(name.startswith("ansible") for name in DOCUMENTATION["options"]["preload"]["default"])
+    assert not any(name.startswith("ansible") for name in PROMISED["options"]["preload"]["default"])
 
 
 def test_sources_are_those_of_what_is_installed():
