@@ -99,7 +99,7 @@ unit: $(VENV)/.test ## Run the unit tests, with branch coverage of plugins/
 # In the order of the files: those that take longest come first. A file of tests is never split.
 # The tests of the connection are Ansible's controller themselves: they run in a process of their own.
 CONNECTION := tests/integration/warm_local
-SIDE_BY_SIDE := --ignore $(CONNECTION) -n $(SERVER_JOBS) --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := --ignore $(CONNECTION) -n $(SERVER_JOBS) --dist loadfile --no-loadscope-reorder
 
 integration: $(VENV)/.test ## Run the tests on real servers
 	$(BIN)/pytest $(CONNECTION) -m "not long"

@@ -51,14 +51,6 @@ def build_mlflow_environment(version: str) -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side run files, but all tests of the live deployment one after the other: it takes minutes to make."""
-    for item in items:
-        shared = "live" if "live" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(shared))
-
-
 @pytest.fixture(scope="session")
 def mlflow_env() -> Callable[[str], Path]:
     """`mlflow_env("3.17.2")` is the folder of a virtual environment with that MLflow."""
