@@ -66,8 +66,7 @@ def _patch_parameter_groups(instances: Instances) -> None:
             items = [{"ParameterName": one, "ApplyMethod": methods[kind]} for one, kind in kinds.items()]
         immediate = {one["ParameterName"]: one["ApplyMethod"] == "immediate" for one in items}
         for one, at_once in immediate.items():
-            known = one in rds_parameters.PARAMETERS
-            problem = rds_parameters.problem(one, rds_parameters.default(one, group.family) if known else "", at_once)
+            problem = rds_parameters.problem(one, None, at_once)
             if problem:
                 raise Conflict(*problem)
         for one in immediate:

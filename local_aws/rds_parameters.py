@@ -53,13 +53,13 @@ def default(name: str, family: str) -> str:
     return PARAMETERS[name].default
 
 
-def problem(name: str, value: str, immediate: bool) -> tuple[str, str] | None:
-    """The RDS error code and text for a value that ModifyDBParameterGroup would refuse, None for a good one."""
+def problem(name: str, value: str | None, immediate: bool) -> tuple[str, str] | None:
+    """The RDS error code and text for a value that ModifyDBParameterGroup would refuse, or ResetDBParameterGroup (no value)."""
     parameter = PARAMETERS.get(name)
     if parameter is None:
         known = ", ".join(PARAMETERS)
         return "InvalidParameterValue", f"Could not find parameter with name: {name} (the local AWS knows {known})"
-    if not parameter.allows(value) and value != parameter.default:
+    if value is not None and not parameter.allows(value) and value != parameter.default:
         return (
             "InvalidParameterValue",
             f"Invalid parameter value: {value} for: {name} allowed values are: {parameter.allowed}",
