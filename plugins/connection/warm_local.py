@@ -349,7 +349,8 @@ class Connection(LocalConnection):
             with contextlib.suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
             raise AnsibleConnectionFailure(
-                f"The server of the connection warm_local ended while it ran a module (process {pid}), which may or may not have done its work."
+                f"The server of the connection warm_local ended while it ran a module (process {pid}), which may or may not have done its"
+                " work: look at what it was to change, or run the play again."
             )
         status = os.waitstatus_to_exitcode(status)
         if status < 0:

@@ -56,6 +56,18 @@ def in_background(connection, module: bytes) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1).submit(connection.exec_command, command(), module)
 
 
+def forked(work) -> int:
+    """The process ID of a fork that does this and nothing else, and ends with 0 if the answer is true."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if work() else 1
+        finally:
+            os._exit(status)
+    return child
+
+
 def test_a_server_killed_in_the_middle_fails_the_task_and_ends_the_module(connections):
     future = in_background(connections.warm(), slow())
     module = until(lambda: runs(connections))[0]
@@ -77,13 +89,8 @@ def test_a_server_that_ends_properly_waits_for_its_modules(connections):
 
 
 def test_the_module_ends_with_its_task(connections):
-    play = os.getpid()
-    child = os.fork()
-    if child == 0:
-        try:
-            connections.warm(play).exec_command(command(), in_data=(MARK + "import os\nif os.fork(): os.wait()\n").encode() + slow())
-        finally:
-            os._exit(0)
+    play, text = os.getpid(), (MARK + "import os\nif os.fork(): os.wait()\n").encode() + slow()
+    child = forked(lambda: connections.warm(play).exec_command(command(), in_data=text))
     module = until(lambda: runs(connections))[0]
     # The module, and the process that it waits for.
     group = os.getpgid(module)
@@ -115,14 +122,8 @@ def test_the_module_ends_when_the_task_times_out(connections):
 
 
 def test_a_module_that_ignores_to_be_terminated_is_killed(connections):
-    play = os.getpid()
-    child = os.fork()
-    if child == 0:
-        try:
-            module = MARK + "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLOW.format(seconds=60)
-            connections.warm(play).exec_command(command(), in_data=module.encode())
-        finally:
-            os._exit(0)
+    play, text = os.getpid(), (MARK + "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n").encode() + slow()
+    child = forked(lambda: connections.warm(play).exec_command(command(), in_data=text))
     module = until(lambda: runs(connections))[0]
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -159,14 +160,12 @@ def test_two_plays_have_two_servers(connections):
 
 def test_many_workers_share_one_server(connections):
     """As Ansible has them: processes that fork at once, each with its own connection."""
-    children, play = [], os.getpid()
-    for one in range(10):
-        child = os.fork()
-        if child == 0:
-            module = (MARK + "import os; print(os.environ['HOST'])").encode()
-            answer = connections.warm(play).exec_command(command(HOST=str(one)), in_data=module)
-            os._exit(0 if answer == (0, f"{one}\n".encode(), b"") else 1)
-        children.append(child)
+    play, module = os.getpid(), (MARK + "import os; print(os.environ['HOST'])").encode()
+
+    def works(host: int) -> bool:
+        return connections.warm(play).exec_command(command(HOST=str(host)), in_data=module) == (0, f"{host}\n".encode(), b"")
+
+    children = [forked(lambda host=host: works(host)) for host in range(10)]
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 10
     assert len(connections.servers()) == 1
 
@@ -255,24 +254,24 @@ def test_a_secret_of_a_module_stays_in_its_fork(connections):
     assert not found
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_strangers_are_turned_away(connections):
-    if os.geteuid() != 0:
-        pytest.skip("only root can be another user")
     warm = connections.warm()
     assert warm.exec_command(command(), in_data=PING) == PONG
     path = next(one for one in (connections.folder / "ansible-warm").iterdir() if one.is_socket())
-    child = os.fork()
-    if child == 0:
+
+    def is_refused() -> bool:
         # The folder would already refuse a stranger: here it is held open.
         os.chdir(path.parent)
         os.setuid(65534)
         with socket.socket(socket.AF_UNIX) as stranger:
             try:
                 stranger.connect(f"/proc/self/cwd/{path.name}")
-                os._exit(0 if stranger.recv(4) == b"" else 1)
+                return stranger.recv(4) == b""
             except PermissionError:
-                os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+                return True
+
+    assert os.waitpid(forked(is_refused), 0)[1] == 0
     assert warm.exec_command(command(), in_data=PING) == PONG
 
 

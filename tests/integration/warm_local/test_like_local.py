@@ -127,6 +127,7 @@ PLAY = """
     - ansible.builtin.command: "true"
       async: 20
       poll: 1
+    # A task that fails must look alike, too, and the play go on.
     - ansible.builtin.file:
         path: "{{ folder }}/{{ inventory_hostname }}"
         state: wrong
