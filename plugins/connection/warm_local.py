@@ -116,6 +116,8 @@ MARK = b"_ANSIBALLZ_WRAPPER = True"
 # What an interpreter, its libraries or boto3 look at while they start. A server has these variables only, and serves no others.
 SHAPING = re.compile(r"PYTHON|LC_|LANG|LD_|DYLD_|MALLOC_|GLIBC_|OPENSSL_|BOTO_|UNIX|PYENV_|(HOME|PATH)$")
 ENV = "/usr/bin/env"
+# No shell can end itself by a signal that a play in the background ignores.
+DIE = "import os, signal; {0} == signal.SIGKILL or signal.signal({0}, signal.SIG_DFL); os.kill(os.getpid(), {0})"
 START_SECONDS = 60
 # A path of a Unix socket is shorter than 104 bytes on every system.
 LONGEST_PATH = 103
@@ -355,6 +357,6 @@ class Connection(LocalConnection):
         status = os.waitstatus_to_exitcode(status)
         if status < 0:
             # The shell has its own code, and its own words, for a signal.
-            status, _stdout, words = self._like_local(cmd, interpreter, f"/bin/sh -c 'kill -{-status} $$'")
+            status, _stdout, words = self._like_local(cmd, interpreter, f"{interpreter} -ISc {shlex.quote(DIE.format(-status))}")
             stderr += words
         return status, stdout, stderr

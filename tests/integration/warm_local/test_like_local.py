@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -72,6 +73,19 @@ def test_what_shapes_an_interpreter_is_honoured(connections, environment):
               "locale.setlocale(locale.LC_CTYPE), hash('a') if os.environ.get('PYTHONHASHSEED') == '1' else 0, dict(os.environ))").encode()  # fmt: skip
     line = command(**environment)
     assert connections.warm().exec_command(line, in_data=module) == connections.local().exec_command(line, in_data=module)
+
+
+@pytest.mark.parametrize("name", ["interrupt", "signals", "signals of a program", "killed"])
+def test_a_play_in_the_background_ignores_the_keyboard(connections, name):
+    module = (MARK + SCRIPTS[name]).encode()
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)}
+    try:
+        expected = connections.local().exec_command(command(), in_data=module)
+        assert connections.warm().exec_command(command(), in_data=module) == expected
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert connections.warnings == []
 
 
 def test_the_umask_is_the_workers(lasting):
