@@ -19,6 +19,7 @@ from tests.integration.aws import ROOT
 
 # Whoever called AWS would get no answer there, and has nothing to log in with.
 NOWHERE = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent"}
+PEOPLE = [{"protocol": "email", "endpoint": "ops@example.com"}]
 CONNECTION = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 
 
@@ -66,11 +67,13 @@ def test_profiles_give_what_the_inventory_leaves_open(inventory: t.Callable[...,
         ha={"mlflow_profile": "ha"},
         own={"mlflow_profile": "ha", "ecs_mlflow_desired_count": 4, "rds_multi_az": False, "network_nat_mode": "none"},
         elsewhere={"mlflow_profile": "dev", "aws_region": "af-south-1"},
+        watched={"monitoring_subscriptions": PEOPLE, "tls_domain_name": "mlflow.example.com", "mlflow_autoscaling": True},
+        less={"monitoring_subscriptions": PEOPLE, "monitoring_dashboard": False, "cost_alarms": 3},
         odd={"mlflow_profile": "huge"},
     )
     run = cost(hosts, cost_format="json", ecs_mlflow_cpu=2048, ecs_mlflow_memory="4096")
     outputs = told(run)
-    assert outputs.keys() == {"bare", "ha", "own", "elsewhere"}, run.stdout
+    assert outputs.keys() == {"bare", "ha", "own", "elsewhere", "watched", "less"}, run.stdout
     # What -e says counts for all, also where the profile says otherwise.
     tasks = {host: quantity(outputs[host], "Fargate processors") / 730 / 2 for host in ("bare", "ha", "own")}
     assert tasks == {"bare": 2, "ha": 3, "own": 4}
@@ -78,6 +81,11 @@ def test_profiles_give_what_the_inventory_leaves_open(inventory: t.Callable[...,
     assert quantity(outputs["ha"], "NAT gateways") == 3 * 730
     assert not any(line["item"] == "NAT gateways" for line in outputs["own"]["items"])
     assert quantity(outputs["own"], "Database db.t4g.medium") == 730
+    # Nine of a deployment, those of hosts, connections and certificate, two of the automatic scaling.
+    assert (quantity(outputs["watched"], "Alarms"), quantity(outputs["watched"], "Dashboards")) == (14, 1)
+    assert quantity(outputs["less"], "Alarms") == 3
+    assert not any(line["item"] in ("Alarms", "Dashboards") for line in outputs["bare"]["items"])
+    assert not any(line["item"] == "Dashboards" for line in outputs["less"]["items"])
     assert outputs["elsewhere"]["monthly_usd"] is None and "af-south-1" in outputs["elsewhere"]["missing"][0]
     assert run.returncode != 0
     refused = run.stdout.split("fatal: [odd]")[1].split("\n\n")[0]
