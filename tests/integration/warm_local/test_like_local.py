@@ -26,7 +26,7 @@ for one in sys.stdin, sys.stdout, sys.stderr:
     print(one.name, one.mode, one.encoding, one.errors, one.line_buffering, one.isatty(), one.seekable(), one.fileno())""",
     "descriptors": "import os; print([one for one in range(100) if os.path.exists(f'/proc/self/fd/{one}')])",
     "signals": "import signal; print([(one, str(signal.getsignal(one))) for one in signal.valid_signals()], signal.pthread_sigmask(0, []))",
-    "signals of a program": "import subprocess; subprocess.run(['grep', 'Sig', '/proc/self/status'])",
+    "signals of a program": "import subprocess; subprocess.run(['grep', 'Sig[PBIC]', '/proc/self/status'])",
     "threads": "import threading, os; print([one.name for one in threading.enumerate()], len(os.listdir('/proc/self/task')))",
     "time zone": "import time; print(time.tzname)",
     "temporary folder": "import tempfile; print(tempfile.gettempdir())",
