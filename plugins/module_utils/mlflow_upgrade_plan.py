@@ -38,6 +38,11 @@ def begun(tag: str | None) -> Begun | None:
     return Begun(parts["from"], parts["to"], "" if parts["snapshot"] == NO_SNAPSHOT else parts["snapshot"])
 
 
+def without(tags: t.Mapping[str, str]) -> dict[str, str]:
+    """The tags of a service that are none of an upgrade: whoever keeps its tags must leave that one alone."""
+    return {key: value for key, value in tags.items() if key != TAG}
+
+
 class State(t.NamedTuple):
     """A deployment as it is; `version` is None where there is none."""
 

@@ -54,6 +54,10 @@ options:
     description: Tags of the task.
     type: dict
     default: {}
+  log_lines:
+    description: How many of the last lines that the task logged to return.
+    type: int
+    default: 20
   wait_timeout:
     description: Seconds until the task must have stopped.
     type: int
@@ -159,7 +163,7 @@ def run(module: AnsibleAWSModule) -> None:
 
     ended, task = ecs_client.poll(stopped, module.params["wait_timeout"])
     definition = ecs_client.describe_task_definition(ecs, module.params["task_definition"])
-    tail = ecs_client.log_tail(logs, definition, arn)
+    tail = ecs_client.log_tail(logs, definition, arn, module.params["log_lines"])
     what = f"One-off task {arn.rsplit('/', 1)[-1]} of {module.params['task_definition'].rsplit('/', 1)[-1]}"
     if not ended:
         ecs.stop_task(cluster=module.params["cluster"], task=arn, reason="wait_timeout is over", aws_retry=True)
@@ -183,6 +187,7 @@ def main() -> None:
             "assign_public_ip": {"type": "bool", "default": False},
             "started_by": {"type": "str", "default": "mlops.mlflow_aws"},
             "tags": {"type": "dict", "default": {}},
+            "log_lines": {"type": "int", "default": 20},
             "wait_timeout": {"type": "int", "default": 900},
         },
         required_by={"command": ("container",)},

@@ -94,7 +94,7 @@ options:
     type: int
   tags:
     description:
-      - Tags of the service, which its tasks get too.
+      - Tags of the service, which its tasks get too. The tag C(mlflow-upgrade) stays as it is (M(mlops.mlflow_aws.deployment_upgrade_check)).
       - With O(state=absent) the tags that the service must carry to be removed.
     type: dict
     required: true
@@ -102,6 +102,12 @@ options:
     description: Whether to wait until the service is steady, or gone.
     type: bool
     default: true
+  wait_for_replaced:
+    description:
+      - With O(state=present), whether to wait, too, until the tasks that were replaced have ended. Before that they still finish
+        requests, for as long as the load balancer takes to drain them.
+    type: bool
+    default: false
   wait_timeout:
     description: Seconds until the service must be steady, or gone.
     type: int
@@ -179,7 +185,7 @@ import time
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules, mlflow_upgrade_plan
 
 
 def desired_settings(params: dict, desired_count: int) -> dict:
@@ -253,7 +259,7 @@ class Service:
         before, after = ecs_rules.comparable(current_settings(service), settings)
         # ECS takes another strategy only together with a new deployment.
         moves = service is not None and before["capacityProviderStrategy"] != after["capacityProviderStrategy"]
-        before_tags = ecs_rules.tags_from_api(service.get("tags")) if service else {}
+        before_tags = mlflow_upgrade_plan.without(ecs_rules.tags_from_api(service.get("tags"))) if service else {}
         push = moves or (service is not None and ecs_rules.rollout_needs_push(service))
         differs = before != after or push
         changed = differs or before_tags != self.params["tags"]
@@ -262,6 +268,8 @@ class Service:
             self.apply(service, settings, before_tags, differs, push)
         if self.params["wait"] and not self.module.check_mode:
             self.wait_until_steady()
+            if self.params["wait_for_replaced"]:
+                self.wait_until_ended()
         self.module.exit_json(
             changed=changed,
             service=self.result(),
@@ -365,6 +373,18 @@ class Service:
         late = "" if in_time else f"not steady after {self.params['wait_timeout']} s: "
         self.fail_with_task(f"{self.label} failed: {late}{verdict.reason}")
 
+    def wait_until_ended(self) -> None:
+        """Tasks that ECS counts no more still answer, as the task definition has them that they began with, until they have drained."""
+
+        def ended() -> bool:
+            return all(task["lastStatus"] in ("DEPROVISIONING", "STOPPED") for task in self.tasks("STOPPED"))
+
+        in_time, _answer = ecs_client.poll(ended, self.params["wait_timeout"])
+        if not in_time:
+            self.module.fail_json(
+                msg=f"{self.label}: tasks that were replaced still drain after {self.params['wait_timeout']} s: raise wait_timeout"
+            )
+
     def fail_with_task(self, reason: str) -> None:
         """Fail with what the latest failed task of this task definition said; it says more than the service does."""
         stopped = sorted(self.tasks("STOPPED"), key=lambda task: str(task.get("stoppedAt", "")))
@@ -413,6 +433,7 @@ def main() -> None:
             "health_check_grace_period": {"type": "int"},
             "tags": {"type": "dict", "required": True},
             "wait": {"type": "bool", "default": True},
+            "wait_for_replaced": {"type": "bool", "default": False},
             "wait_timeout": {"type": "int", "default": 900},
         },
         required_if=[("state", "present", ["task_definition", "desired_count", "subnets", "security_groups"])],

@@ -397,23 +397,25 @@ BEGIN
     IF old_row ? 'name' THEN
         kind := CASE WHEN EXISTS (SELECT FROM launcher_prompts WHERE name = resource) THEN 'prompt' ELSE 'registered_model' END;
     END IF;
+    IF wanted IS NULL THEN
+        DELETE FROM role_permissions WHERE resource_type = kind AND resource_pattern = resource
+            AND role_id IN (SELECT id FROM roles WHERE name = own AND workspace = 'default');
+        RETURN;
+    END IF;
     INSERT INTO roles (name, workspace) VALUES (own, 'default') ON CONFLICT DO NOTHING;
     SELECT id INTO of_user FROM roles WHERE name = own AND workspace = 'default';
     INSERT INTO user_role_assignments (user_id, role_id) VALUES (member, of_user) ON CONFLICT DO NOTHING;
-    IF wanted IS NULL THEN
-        DELETE FROM role_permissions WHERE role_id = of_user AND resource_type = kind AND resource_pattern = resource;
-    ELSE
-        INSERT INTO role_permissions (role_id, resource_type, resource_pattern, permission)
-            VALUES (of_user, kind, resource, replace(wanted, 'NO_PERMISSIONS', 'DENY'))
-            ON CONFLICT (role_id, resource_type, resource_pattern) DO UPDATE SET permission = EXCLUDED.permission;
-    END IF;
+    INSERT INTO role_permissions (role_id, resource_type, resource_pattern, permission)
+        VALUES (of_user, kind, resource, replace(wanted, 'NO_PERMISSIONS', 'DENY'))
+        ON CONFLICT (role_id, resource_type, resource_pattern) DO UPDATE SET permission = EXCLUDED.permission;
 END $$;
 CREATE FUNCTION launcher_forward() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF pg_trigger_depth() = 1 THEN
         IF TG_OP <> 'INSERT' THEN PERFORM launcher_grant(to_jsonb(OLD), NULL); END IF;
         IF TG_OP <> 'DELETE' THEN PERFORM launcher_grant(to_jsonb(NEW), NEW.permission); END IF;
-        INSERT INTO launcher_mirror (old_row, wanted) VALUES (to_jsonb(coalesce(NEW, OLD)), NEW.permission);
+        INSERT INTO launcher_mirror (old_row, wanted) VALUES
+            (CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END, NEW.permission);
     END IF;
     RETURN NULL;
 END $$;

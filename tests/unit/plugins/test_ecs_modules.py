@@ -21,6 +21,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.modules import (
     ecs_one_off_task,
     ecs_service,
     ecs_service_info,
+    ecs_service_tag,
     ecs_task_definition,
 )
 
@@ -332,6 +333,12 @@ def test_task_runs_to_its_end(recorded, run_module):
     assert (result["changed"], result["task_arn"], result["log_tail"]) == (True, TASK, ["ready"])
 
 
+def test_task_tells_as_many_lines_as_asked_for(recorded, run_module):
+    definition, events = last_words("one", "two")
+    recorded(STARTED, call("describe_tasks", {"tasks": [ENDED]}), definition, (*events[:2], {"limit": 250}))
+    assert run_module(ecs_one_off_task, dict(RUN, log_lines=250))["log_tail"] == ["one", "two"]
+
+
 def test_failed_task_says_why_and_what_it_logged(recorded, run_module):
     recorded(STARTED, call("describe_tasks", {"tasks": [FAILED]}), *last_words("no route to the database"))
     result = run_module(ecs_one_off_task, RUN)
@@ -620,6 +627,76 @@ def test_service_prediction_on_an_empty_account(recorded, run_module):
 def test_service_errors_name_the_service(recorded, run_module):
     recorded(call("describe_services", refusal("AccessDeniedException")))
     assert run_module(ecs_service, SERVE)["msg"].startswith("Service web in cluster web: ")
+
+
+def test_service_keeps_the_note_of_an_upgrade(recorded, run_module):
+    noted = dict(SERVICE, tags=[*API_TAGS, {"key": "mlflow-upgrade", "value": "from=2.18.0 to=3.17.2 snapshot=none"}])
+    recorded(found(noted), found(noted), health("healthy", "healthy"), found(noted))
+    assert not run_module(ecs_service, SERVE)["changed"]
+
+
+def test_service_waits_for_what_it_replaced(recorded, run_module):
+    recorded(
+        found(SERVICE),
+        found(SERVICE),
+        health("healthy", "healthy"),
+        call("list_tasks", {"taskArns": [TASK]}, desiredStatus="STOPPED"),
+        call("describe_tasks", {"tasks": [{"lastStatus": "DEACTIVATING"}]}),
+        call("list_tasks", {"taskArns": [TASK]}),
+        call("describe_tasks", {"tasks": [{"lastStatus": "DEPROVISIONING"}]}),
+        found(SERVICE),
+    )
+    assert not run_module(ecs_service, dict(SERVE, wait_for_replaced=True))["changed"]
+
+
+def test_service_whose_replaced_tasks_stay_is_reported(recorded, run_module):
+    recorded(
+        found(SERVICE),
+        found(SERVICE),
+        health("healthy", "healthy"),
+        call("list_tasks", {"taskArns": [TASK]}),
+        call("describe_tasks", {"tasks": [{"lastStatus": "STOPPING"}]}),
+    )
+    result = run_module(ecs_service, dict(SERVE, wait_for_replaced=True, wait_timeout=0))
+    assert "tasks that were replaced still drain after 0 s" in result["msg"]
+
+
+# --- ecs_service_tag
+
+NOTE = {"name": "web", "cluster": "web", "tag": "on-call", "value": "ada"}
+NOTED = dict(SERVICE, tags=[*API_TAGS, {"key": "on-call", "value": "ada"}])
+
+
+def test_tag_is_set_and_no_other_touched(recorded, run_module):
+    recorded(
+        found(SERVICE),
+        call("tag_resource", {}, resourceArn="arn:service/web", tags=[{"key": "on-call", "value": "ada"}]),
+    )
+    result = run_module(ecs_service_tag, NOTE)
+    assert result["changed"] and result["diff"] == {"before": {"on-call": None}, "after": {"on-call": "ada"}}
+
+
+def test_tag_that_is_there_is_left_alone(recorded, run_module):
+    recorded(found(NOTED))
+    assert not run_module(ecs_service_tag, NOTE)["changed"]
+
+
+def test_tag_is_removed(recorded, run_module):
+    recorded(found(NOTED), call("untag_resource", {}, tagKeys=["on-call"]))
+    assert run_module(ecs_service_tag, dict(NOTE, state="absent"))["changed"]
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_tag_is_predicted(recorded, run_module, state):
+    recorded(found(SERVICE if state == "present" else NOTED))
+    assert run_module(ecs_service_tag, dict(NOTE, state=state), check=True)["changed"]
+
+
+def test_no_service_has_no_tag(recorded, run_module):
+    recorded(found())
+    assert not run_module(ecs_service_tag, dict(NOTE, state="absent"))["changed"]
+    recorded(found())
+    assert "there is none; deploy it first" in run_module(ecs_service_tag, NOTE)["msg"]
 
 
 # --- ecs_service_info

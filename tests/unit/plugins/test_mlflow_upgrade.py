@@ -17,7 +17,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import ecs_client
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_breaking_changes as changes
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_upgrade_plan as plan
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import Findings
-from ansible_collections.mlops.mlflow_aws.plugins.modules import mlflow_upgrade_check
+from ansible_collections.mlops.mlflow_aws.plugins.modules import deployment_upgrade_check
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "ecs_mlflow"
 SUPPORTED = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["ecs_mlflow_supported_versions"]
@@ -203,7 +203,7 @@ def account(monkeypatch: pytest.MonkeyPatch, aws_environment: None) -> t.Callabl
 
 def test_the_module_tells_what_an_upgrade_means(account, run_module):
     account(SERVICE, DEFINITION)
-    result = run_module(mlflow_upgrade_check, dict(ASKED, allowed_hosts=["a.example"], default_permission="READ"))
+    result = run_module(deployment_upgrade_check, dict(ASKED, allowed_hosts=["a.example"], default_permission="READ"))
     assert (result["action"], result["task_definition_arn"], result["changed"]) == ("upgrade", "web:3", False)
     assert result["tag"] == "from=2.18.0 to=3.17.2 snapshot=none"
     assert "a.example only" in str(result["changes"]) and "a task has 2048 MiB" in str(result["changes"])
@@ -211,14 +211,14 @@ def test_the_module_tells_what_an_upgrade_means(account, run_module):
 
 def test_the_module_names_the_variable_that_was_given(account, run_module):
     account(SERVICE, DEFINITION)
-    result = run_module(mlflow_upgrade_check, dict(ASKED, version="3.18.0", variable_names={"version": "mlflow_version"}))
+    result = run_module(deployment_upgrade_check, dict(ASKED, version="3.18.0", variable_names={"version": "mlflow_version"}))
     assert result["failed"] and result["msg"].startswith("mlflow_version = '3.18.0': is not a supported version")
 
 
 def test_the_module_warns(account, run_module):
     newer = {"containerDefinitions": [{"environment": [{"name": "LAUNCHER_MLFLOW_VERSION", "value": "3.17.2"}]}], "memory": "2048"}
     account(SERVICE, newer)
-    result = run_module(mlflow_upgrade_check, dict(ASKED, version="3.17.1"))
+    result = run_module(deployment_upgrade_check, dict(ASKED, version="3.17.1"))
     assert result["changes"] == [] and len(result["findings"]) == 1
 
 
@@ -228,10 +228,10 @@ def test_the_module_warns(account, run_module):
 )
 def test_the_module_lets_a_deployment_be(account, run_module, service, definition, version, action):
     account(service, definition)
-    result = run_module(mlflow_upgrade_check, dict(ASKED, planned=False, version=version))
+    result = run_module(deployment_upgrade_check, dict(ASKED, planned=False, version=version))
     assert (result.get("failed", False), result["action"]) == (False, action)
 
 
 def test_the_module_refuses_another_schema_by_the_way(account, run_module):
     account(SERVICE, DEFINITION)
-    assert "run upgrade.yml" in run_module(mlflow_upgrade_check, dict(ASKED, planned=False))["msg"]
+    assert "run upgrade.yml" in run_module(deployment_upgrade_check, dict(ASKED, planned=False))["msg"]

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: mlflow_upgrade_check
+module: deployment_upgrade_check
 version_added: "0.1.0"
 short_description: Tell whether and how a deployment can go to another version of MLflow
 description:
@@ -73,7 +73,7 @@ author:
 
 EXAMPLES = r"""
 - name: Find out what an upgrade means
-  mlops.mlflow_aws.mlflow_upgrade_check:
+  mlops.mlflow_aws.deployment_upgrade_check:
     name: team-mlflow
     cluster: team-mlflow
     version: 3.17.2
