@@ -26,12 +26,16 @@ options:
     type: str
     required: true
   container:
-    description: Name of the container whose command is replaced by O(command).
+    description: Name of the container that O(command) and O(environment) are for.
     type: str
   command:
     description: Command of the container for this run.
     type: list
     elements: str
+  environment:
+    description: Environment variables of the container for this run, beside those of the task definition. Nothing secret belongs here.
+    type: dict
+    default: {}
   subnets:
     description: IDs of the subnets in one of which the task runs.
     type: list
@@ -134,9 +138,11 @@ def request(params: dict) -> dict:
         },
         "tags": ecs_rules.tags_to_api(params["tags"]),
     }
-    if params["command"]:
-        overrides = [{"name": params["container"], "command": params["command"]}]
-        body["overrides"] = {"containerOverrides": overrides}
+    override: dict = {"command": params["command"]} if params["command"] else {}
+    if params["environment"]:
+        override["environment"] = [{"name": name, "value": str(value)} for name, value in sorted(params["environment"].items())]
+    if override:
+        body["overrides"] = {"containerOverrides": [{"name": params["container"], **override}]}
     return body
 
 
@@ -182,6 +188,7 @@ def main() -> None:
             "task_definition": {"type": "str", "required": True},
             "container": {"type": "str"},
             "command": {"type": "list", "elements": "str"},
+            "environment": {"type": "dict", "default": {}},
             "subnets": {"type": "list", "elements": "str", "required": True},
             "security_groups": {"type": "list", "elements": "str", "required": True},
             "assign_public_ip": {"type": "bool", "default": False},

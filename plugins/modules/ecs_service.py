@@ -31,9 +31,10 @@ options:
   state:
     description:
       - V(present) makes the service as asked for.
+      - V(stopped) stops the tasks of a service that exists, draining them from the load balancer, and keeps it otherwise as it is.
       - V(absent) stops its tasks, draining them from the load balancer, and deletes it.
     type: str
-    choices: [present, absent]
+    choices: [present, stopped, absent]
     default: present
   task_definition:
     description: ARN of the task definition, with its revision. Required with O(state=present).
@@ -303,15 +304,47 @@ class Service:
         if to_remove:
             self.ecs.untag_resource(resourceArn=service["serviceArn"], tagKeys=to_remove, aws_retry=True)
 
+    def refuse_foreign(self, service: dict) -> None:
+        if not ecs_rules.carries(ecs_rules.tags_from_api(service.get("tags")), self.params["tags"]):
+            self.module.fail_json(
+                msg=f"{self.label} does not carry the tags {self.params['tags']}: it is not ours to stop or remove;"
+                " remove it by hand or correct the name"
+            )
+
+    def make_stopped(self) -> None:
+        service = self.describe()
+        started = time.monotonic()
+        before = service["desiredCount"] if service else 0
+        if service:
+            self.refuse_foreign(service)
+            if not self.module.check_mode:
+                if before:
+                    self.ecs.update_service(
+                        cluster=self.params["cluster"], service=self.params["name"], desiredCount=0, aws_retry=True
+                    )
+                if self.params["wait"]:
+                    self.wait_until_stopped()
+        self.module.exit_json(
+            changed=before > 0,
+            service=self.result(),
+            seconds=round(time.monotonic() - started, 1),
+            diff={"before": {"desiredCount": before}, "after": {"desiredCount": 0}},
+        )
+
+    def wait_until_stopped(self) -> None:
+        in_time, _answer = ecs_client.poll(
+            lambda: not (self.describe() or {}).get("runningCount"), self.params["wait_timeout"]
+        )
+        if not in_time:
+            self.module.fail_json(
+                msg=f"{self.label} still has tasks that run after {self.params['wait_timeout']} s: raise wait_timeout"
+            )
+
     def make_absent(self) -> None:
         service = self.describe()
         started = time.monotonic()
         if service:
-            if not ecs_rules.carries(ecs_rules.tags_from_api(service.get("tags")), self.params["tags"]):
-                self.module.fail_json(
-                    msg=f"{self.label} does not carry the tags {self.params['tags']}: it is not ours to remove;"
-                    " remove it by hand or correct the name"
-                )
+            self.refuse_foreign(service)
             if not self.module.check_mode:
                 if service["status"] != "DRAINING":
                     self.ecs.delete_service(
@@ -415,7 +448,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "cluster": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "stopped", "absent"], "default": "present"},
             "task_definition": {"type": "str"},
             "desired_count": {"type": "int"},
             "min_count": {"type": "int"},
@@ -443,10 +476,7 @@ def main() -> None:
     )
     service = Service(module)
     with aws_changes.one_line_failures(module, "ecs", service.label):
-        if module.params["state"] == "present":
-            service.make_present()
-        else:
-            service.make_absent()
+        {"present": service.make_present, "stopped": service.make_stopped, "absent": service.make_absent}[module.params["state"]]()
 
 
 if __name__ == "__main__":

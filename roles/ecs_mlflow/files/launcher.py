@@ -6,7 +6,9 @@
   python -c <this file> serve      install, check the databases, then become the MLflow server
   python -c <this file> migrate    install, prepare both databases and the admin user, then end
   python -c <this file> settle     install, end what `migrate` keeps up while two versions run, then end
-  python -c <this file> gc         install, remove for good what was deleted in MLflow long ago, then end
+  python -c <this file> gc         install, remove for good what was deleted in MLflow long ago, then end;
+                                   with --dry-run only tell what that would be
+  python -c <this file> count      install, count what both databases hold, then end
 
 It travels inside an ECS task definition, hence one file; what is not standard library is there after the installation.
 Exit codes: 64 wrong use, 65 wrong schema, 69 database or package index unavailable, 70 MLflow failed,
@@ -349,6 +351,7 @@ def migrate(settings: Settings) -> None:
     auth_connection.close()
     step(make_admin(settings))
     connection.close()
+    count(settings)
 
 
 def migrate_tracking(settings: Settings, state: str) -> None:
@@ -379,6 +382,16 @@ def make_admin(settings: Settings) -> str:
     except MlflowException as error:
         raise Problem(CONFIG, f"LAUNCHER_ADMIN_USERNAME or LAUNCHER_ADMIN_PASSWORD is refused by MLflow "
                               f"{settings.mlflow_version} ({one_line(error)}): change the admin's secret") from None
+
+
+def ready_database(settings: Settings, store: str = "tracking"):
+    """A connection to a store's database, once what is pinned is installed and if the schema is this version's."""
+    if "psycopg2" not in sys.modules:
+        install(settings)
+    database = settings.db_name if store == "tracking" else settings.auth_db_name
+    connection = connect(settings, database, time.monotonic() + settings.db_wait_seconds)
+    require_current(connection, settings, store, database)
+    return connection
 
 
 # Permissions while versions before and since 3.13 run side by side
@@ -552,9 +565,7 @@ def settle(settings: Settings) -> None:
 def collect_garbage(settings: Settings) -> None:
     """`mlflow gc` in this process: its argument is a URI with the password, and the artifacts are at hand here, so that
     it needs neither the server nor a login."""
-    install(settings)
-    connection = connect(settings, settings.db_name, time.monotonic() + settings.db_wait_seconds)
-    require_current(connection, settings, "tracking", settings.db_name)
+    connection = ready_database(settings)
     take_lock(connection, settings, "collection")
     import logging
     logging.disable(logging.INFO)
@@ -597,6 +608,34 @@ def collect_garbage(settings: Settings) -> None:
     connection.close()
 
 
+def preview_garbage(settings: Settings) -> None:
+    """What `gc` would remove now: the oldest of it by name, all of it in figures."""
+    cursor, days = ready_database(settings).cursor(), settings.gc_older_than_days
+    before, going = count_deleted(cursor), []
+    cutoff = int(time.time() * 1000) - days * 86_400_000
+    for kind, question in GOING.items():
+        cursor.execute(question, (cutoff,))
+        found = cursor.fetchall()
+        going.append(len(found))
+        for name, moment, place in found[:PREVIEWED]:
+            when = time.strftime("%Y-%m-%d", time.gmtime(moment / 1000))
+            say(f"would remove {kind} {one_line(name, 80)!r} ({place}), deleted on {when}")
+        if len(found) > PREVIEWED:
+            say(f"would remove {len(found) - PREVIEWED} more {kind}s")
+    runs, experiments = going
+    say(f"{before[0] - runs} runs and {before[1] - experiments} experiments were deleted since then and would stay")
+    say(f"would remove {runs} runs and {experiments} experiments that were deleted more than {days} days ago")
+
+
+# By the rules of `mlflow gc`: name, moment and what tells it from others of that name.
+GOING = {
+    "run": "SELECT name, deleted_time, run_uuid FROM runs WHERE lifecycle_stage = 'deleted' AND deleted_time <= %s "
+           "ORDER BY deleted_time, run_uuid",
+    "experiment": "SELECT name, last_update_time, experiment_id FROM experiments WHERE lifecycle_stage = 'deleted' "
+                  "AND last_update_time < %s ORDER BY last_update_time, experiment_id",
+}
+PREVIEWED = 7
+
 # In use: a registered model has its files there.
 OLD_EXPERIMENTS = """
 SELECT experiment_id, artifact_location, EXISTS (
@@ -612,6 +651,24 @@ def count_deleted(cursor) -> list[int]:
         cursor.execute(f"SELECT count(*) FROM {table} WHERE lifecycle_stage = 'deleted'")
         counts.append(cursor.fetchone()[0])
     return counts
+
+
+# What there is
+
+COUNTED = {"tracking": ("experiments", "runs", "params", "metrics", "registered_models", "model_versions"), "auth": ("users",)}
+
+
+def count(settings: Settings) -> None:
+    """Rows of both databases, deleted ones too, in one line: two databases with the same content say the same."""
+    counts = []
+    for store, tables in COUNTED.items():
+        connection = ready_database(settings, store)
+        cursor = connection.cursor()
+        for table in tables:
+            cursor.execute(f"SELECT count(*) FROM {table}")
+            counts.append(f"{table}={cursor.fetchone()[0]}")
+        connection.close()
+    say(f"counts: {' '.join(counts)}")
 
 
 # Server
@@ -755,7 +812,8 @@ def serve(settings: Settings) -> None:
     os.execve(command[0], command, environment)
 
 
-COMMANDS = {"serve": serve, "migrate": migrate, "settle": settle, "gc": collect_garbage}
+COMMANDS = {"serve": serve, "migrate": migrate, "settle": settle, "gc": collect_garbage, "gc --dry-run": preview_garbage,
+            "count": count}
 
 
 def main(arguments: list[str]) -> int:
@@ -765,7 +823,7 @@ def main(arguments: list[str]) -> int:
     try:
         command = COMMANDS.get(" ".join(arguments))
         if command is None:
-            raise Problem(USAGE, f"the command is {' '.join(arguments)!r}: give `serve`, `migrate`, `settle` or `gc`")
+            raise Problem(USAGE, f"the command is {' '.join(arguments)!r}: give `serve`, `migrate`, `settle`, `gc` or `count`")
         settings = Settings(dict(os.environ))
         command(settings)
         return 0

@@ -194,7 +194,7 @@ def test_a_version_that_does_not_start_leaves_the_older_one_serving(deployed):
     before = tracked.digest(tracked.dump(admin))
     run = upgrade(deployment, "3.17.2", *BROKEN)
     told = " ".join(run.stdout.split())
-    assert run.returncode != 0 and "cannot start again" in told and re.search("restore_snapshot=mlflow-demo-before-3-17-2-", told), told[-3000:]
+    assert run.returncode != 0 and "cannot start again" in told and re.search("restore_snapshot=mlflow-demo-db-backup-", told), told[-3000:]
     assert running_version(deployment) == "2.18.0"
     assert admin.send("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")[0] == 200
     assert len(snapshots(deployment)) == 1

@@ -615,7 +615,33 @@ def test_service_removal_is_predicted(recorded, run_module):
 def test_foreign_service_is_not_removed(recorded, run_module):
     recorded(found(dict(SERVICE, tags=[])))
     options = {"name": "web", "cluster": "web", "state": "absent", "tags": OURS}
-    assert "not ours to remove" in run_module(ecs_service, options)["msg"]
+    assert "not ours to stop or remove" in run_module(ecs_service, options)["msg"]
+
+
+STOP = {"name": "web", "cluster": "web", "state": "stopped", "tags": OURS, "wait_timeout": 1}
+
+
+def test_a_service_is_stopped_and_kept(recorded, run_module):
+    running = dict(SERVICE, desiredCount=2, runningCount=2)
+    stopping, stopped = dict(running, desiredCount=0), dict(SERVICE, desiredCount=0, runningCount=0)
+    recorded(found(running), call("update_service", desiredCount=0), found(stopping), found(stopped), found(stopped))
+    done = run_module(ecs_service, {**STOP, "wait_timeout": 60})
+    assert done["changed"] and done["diff"]["before"] == {"desiredCount": 2} and done["service"]["desired_count"] == 0
+    # An interrupted run has asked for it already; there may be no service at all.
+    recorded(found(stopping), found(stopped), found(stopped))
+    assert not run_module(ecs_service, STOP)["changed"]
+    recorded(found(), found())
+    assert run_module(ecs_service, STOP)["service"] is None
+
+
+def test_stopping_a_service_is_predicted_refused_and_given_up(recorded, run_module):
+    running = dict(SERVICE, desiredCount=2, runningCount=2)
+    recorded(found(running), found(running))
+    assert run_module(ecs_service, STOP, check=True)["changed"]
+    recorded(found(dict(running, tags=[])))
+    assert "not ours to stop" in run_module(ecs_service, STOP)["msg"]
+    recorded(found(running), call("update_service"), found(running))
+    assert "tasks that run after 1 s" in run_module(ecs_service, STOP)["msg"]
 
 
 def test_service_prediction_on_an_empty_account(recorded, run_module):
