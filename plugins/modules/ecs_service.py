@@ -32,8 +32,10 @@ options:
     description:
       - V(present) makes the service as asked for.
       - V(absent) stops its tasks, draining them from the load balancer, and deletes it.
+      - V(restarted) replaces the tasks of a service by tasks like them, in a new deployment, so that they read their secrets anew, and
+        waits until the replaced ones have drained and ended.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, restarted]
     default: present
   task_definition:
     description: ARN of the task definition, with its revision. Required with O(state=present).
@@ -95,7 +97,7 @@ options:
   tags:
     description:
       - Tags of the service, which its tasks get too.
-      - With O(state=absent) the tags that the service must carry to be removed.
+      - With O(state=absent) and O(state=restarted) the tags that the service must carry to be touched.
     type: dict
     required: true
   wait:
@@ -114,7 +116,9 @@ attributes:
     description: Shows the settings that differ, before and after.
     support: full
   idempotent:
-    description: Writes nothing when the service is as asked for, but still waits for it to be steady.
+    description:
+      - Writes nothing when the service is as asked for, but still waits for it to be steady.
+      - With the exception of O(state=restarted).
     support: full
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -137,6 +141,14 @@ EXAMPLES = r"""
     container: web
     container_port: 8000
     health_check_grace_period: 120
+    tags:
+      team: web
+
+- name: Let its tasks read their secrets anew
+  mlops.mlflow_aws.ecs_service:
+    name: web
+    cluster: web
+    state: restarted
     tags:
       team: web
 
@@ -237,6 +249,8 @@ class Service:
         self.params = module.params
         self.ecs = ecs_client.connect(module, "ecs")
         self.label = f"Service {self.params['name']} in cluster {self.params['cluster']}"
+        # The deployment to be judged by, where its task definition does not tell it from others.
+        self.deployment_id: str | None = None
 
     def describe(self) -> dict | None:
         return ecs_client.describe_service(self.ecs, self.params["cluster"], self.params["name"])
@@ -295,15 +309,39 @@ class Service:
         if to_remove:
             self.ecs.untag_resource(resourceArn=service["serviceArn"], tagKeys=to_remove, aws_retry=True)
 
+    def refuse_others(self, service: dict, remedy: str) -> None:
+        if not ecs_rules.carries(ecs_rules.tags_from_api(service.get("tags")), self.params["tags"]):
+            self.module.fail_json(
+                msg=f"{self.label} does not carry the tags {self.params['tags']}: it is not ours to touch; {remedy}"
+            )
+
+    def restart(self) -> None:
+        service, started = self.describe(), time.monotonic()
+        if service is None or service["status"] != "ACTIVE":
+            self.module.fail_json(msg=f"{self.label} does not run: deploy it first")
+        self.refuse_others(service, "correct the name")
+        self.params["task_definition"] = service["taskDefinition"]
+        balancers = service.get("loadBalancers", [])
+        self.params["target_group_arn"] = balancers[0].get("targetGroupArn") if balancers else None
+        if not self.module.check_mode:
+            where = {"cluster": self.params["cluster"], "service": self.params["name"]}
+            answer = self.ecs.update_service(**where, forceNewDeployment=True, aws_retry=True)
+            self.deployment_id = ecs_rules.primary_deployment(answer["service"])["id"]
+            if self.params["wait"]:
+                self.wait_until_steady()
+                self.wait_until_ended()
+        self.module.exit_json(
+            changed=True,
+            service=self.result(),
+            seconds=round(time.monotonic() - started, 1),
+            diff={"before": {"tasks": "as they were"}, "after": {"tasks": "new ones"}},
+        )
+
     def make_absent(self) -> None:
         service = self.describe()
         started = time.monotonic()
         if service:
-            if not ecs_rules.carries(ecs_rules.tags_from_api(service.get("tags")), self.params["tags"]):
-                self.module.fail_json(
-                    msg=f"{self.label} does not carry the tags {self.params['tags']}: it is not ours to remove;"
-                    " remove it by hand or correct the name"
-                )
+            self.refuse_others(service, "remove it by hand or correct the name")
             if not self.module.check_mode:
                 if service["status"] != "DRAINING":
                     self.ecs.delete_service(
@@ -356,7 +394,7 @@ class Service:
                 verdict = ecs_rules.Verdict("failed", "the service was deleted meanwhile")
             else:
                 healthy = self.healthy_targets()
-                verdict = ecs_rules.rollout_verdict(service, self.params["task_definition"], healthy)
+                verdict = self.judge(service, healthy)
             return verdict.state != "progressing"
 
         in_time, _answer = ecs_client.poll(decided, self.params["wait_timeout"])
@@ -364,6 +402,23 @@ class Service:
             return
         late = "" if in_time else f"not steady after {self.params['wait_timeout']} s: "
         self.fail_with_task(f"{self.label} failed: {late}{verdict.reason}")
+
+    def wait_until_ended(self) -> None:
+        """Tasks that ECS counts no more still answer, with the secrets that they began with, until they have drained."""
+
+        def ended() -> bool:
+            return all(task["lastStatus"] in ("DEPROVISIONING", "STOPPED") for task in self.tasks("STOPPED"))
+
+        in_time, _answer = ecs_client.poll(ended, self.params["wait_timeout"])
+        if not in_time:
+            self.module.fail_json(
+                msg=f"{self.label}: tasks that were replaced still drain after {self.params['wait_timeout']} s: raise wait_timeout"
+            )
+
+    def judge(self, service: dict, healthy: int | None) -> ecs_rules.Verdict:
+        if self.deployment_id:
+            return ecs_rules.restart_verdict(service, self.deployment_id, healthy)
+        return ecs_rules.rollout_verdict(service, self.params["task_definition"], healthy)
 
     def fail_with_task(self, reason: str) -> None:
         """Fail with what the latest failed task of this task definition said; it says more than the service does."""
@@ -395,7 +450,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "cluster": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "restarted"], "default": "present"},
             "task_definition": {"type": "str"},
             "desired_count": {"type": "int"},
             "min_count": {"type": "int"},
@@ -424,6 +479,8 @@ def main() -> None:
     with aws_changes.one_line_failures(module, "ecs", service.label):
         if module.params["state"] == "present":
             service.make_present()
+        elif module.params["state"] == "restarted":
+            service.restart()
         else:
             service.make_absent()
 
