@@ -165,6 +165,7 @@ class Instances:
         server = self._servers[instance.arn]
         if password:
             server.set_password(instance.master_username, password)
+            instance.pending_modified_values.pop("master_user_password")
         if RESTARTS & set(changes):
             server.stop()
             self._start(instance)

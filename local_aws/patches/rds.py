@@ -189,8 +189,11 @@ def _patch_instances(instances: Instances) -> None:
         disruptive = {key: value for key, value in plain.items() if key in DEFERRED and value != getattr(instance, key)}
         instance.update(**plain)
         instances.regroup(instance)
+        if password:
+            # Pending until it is applied, which ApplyImmediately has no part in (ModifyDBInstance, MasterUserPassword).
+            instance.pending_modified_values = {**instance.pending_modified_values, "master_user_password": "****"}
         if disruptive or password:
-            instance.status = "modifying"
+            instance.status = "modifying" if disruptive else "resetting-master-credentials"
             instances.background(instances.modify, instance, disruptive, password)
         return instance
 

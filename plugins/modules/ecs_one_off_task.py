@@ -33,9 +33,10 @@ options:
     type: list
     elements: str
   environment:
-    description: Environment variables of the container for this run, beside those of the task definition. Nothing secret belongs here.
+    description:
+      - Plain environment variables of O(container) for this run, in addition to those of the task definition. Never secret ones,
+        for everybody who may describe the task sees them.
     type: dict
-    default: {}
   subnets:
     description: IDs of the subnets in one of which the task runs.
     type: list
@@ -140,7 +141,8 @@ def request(params: dict) -> dict:
     }
     override: dict = {"command": params["command"]} if params["command"] else {}
     if params["environment"]:
-        override["environment"] = [{"name": name, "value": str(value)} for name, value in sorted(params["environment"].items())]
+        pairs = sorted(params["environment"].items())
+        override["environment"] = [{"name": name, "value": str(value)} for name, value in pairs]
     if override:
         body["overrides"] = {"containerOverrides": [{"name": params["container"], **override}]}
     return body
@@ -188,7 +190,7 @@ def main() -> None:
             "task_definition": {"type": "str", "required": True},
             "container": {"type": "str"},
             "command": {"type": "list", "elements": "str"},
-            "environment": {"type": "dict", "default": {}},
+            "environment": {"type": "dict"},
             "subnets": {"type": "list", "elements": "str", "required": True},
             "security_groups": {"type": "list", "elements": "str", "required": True},
             "assign_public_ip": {"type": "bool", "default": False},
@@ -197,7 +199,7 @@ def main() -> None:
             "log_lines": {"type": "int", "default": 20},
             "wait_timeout": {"type": "int", "default": 900},
         },
-        required_by={"command": ("container",)},
+        required_by={"command": ("container",), "environment": ("container",)},
         supports_check_mode=True,
     )
     if module.check_mode:

@@ -33,8 +33,10 @@ options:
       - V(present) makes the service as asked for.
       - V(stopped) stops the tasks of a service that exists, draining them from the load balancer, and keeps it otherwise as it is.
       - V(absent) stops its tasks, draining them from the load balancer, and deletes it.
+      - V(restarted) replaces the tasks of a service by tasks like them, in a new deployment, so that they read their secrets anew, and
+        waits until the replaced ones have drained and ended.
     type: str
-    choices: [present, stopped, absent]
+    choices: [present, stopped, absent, restarted]
     default: present
   task_definition:
     description: ARN of the task definition, with its revision. Required with O(state=present).
@@ -96,7 +98,7 @@ options:
   tags:
     description:
       - Tags of the service, which its tasks get too. The tag C(mlflow-upgrade) stays as it is (M(mlops.mlflow_aws.deployment_upgrade_check)).
-      - With O(state=absent) the tags that the service must carry to be removed.
+      - With O(state=absent) and O(state=restarted) the tags that the service must carry to be touched.
     type: dict
     required: true
   wait:
@@ -121,7 +123,9 @@ attributes:
     description: Shows the settings that differ, before and after.
     support: full
   idempotent:
-    description: Writes nothing when the service is as asked for, but still waits for it to be steady.
+    description:
+      - Writes nothing when the service is as asked for, but still waits for it to be steady.
+      - With the exception of O(state=restarted).
     support: full
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -144,6 +148,14 @@ EXAMPLES = r"""
     container: web
     container_port: 8000
     health_check_grace_period: 120
+    tags:
+      team: web
+
+- name: Let its tasks read their secrets anew
+  mlops.mlflow_aws.ecs_service:
+    name: web
+    cluster: web
+    state: restarted
     tags:
       team: web
 
@@ -244,6 +256,8 @@ class Service:
         self.params = module.params
         self.ecs = ecs_client.connect(module, "ecs")
         self.label = f"Service {self.params['name']} in cluster {self.params['cluster']}"
+        # The deployment to be judged by, where its task definition does not tell it from others.
+        self.deployment_id: str | None = None
 
     def describe(self) -> dict | None:
         return ecs_client.describe_service(self.ecs, self.params["cluster"], self.params["name"])
@@ -304,19 +318,40 @@ class Service:
         if to_remove:
             self.ecs.untag_resource(resourceArn=service["serviceArn"], tagKeys=to_remove, aws_retry=True)
 
-    def refuse_foreign(self, service: dict) -> None:
+    def refuse_others(self, service: dict, remedy: str) -> None:
         if not ecs_rules.carries(ecs_rules.tags_from_api(service.get("tags")), self.params["tags"]):
             self.module.fail_json(
-                msg=f"{self.label} does not carry the tags {self.params['tags']}: it is not ours to stop or remove;"
-                " remove it by hand or correct the name"
+                msg=f"{self.label} does not carry the tags {self.params['tags']}: it is not ours to touch; {remedy}"
             )
+
+    def restart(self) -> None:
+        service, started = self.describe(), time.monotonic()
+        if service is None or service["status"] != "ACTIVE":
+            self.module.fail_json(msg=f"{self.label} does not run: deploy it first")
+        self.refuse_others(service, "correct the name")
+        self.params["task_definition"] = service["taskDefinition"]
+        balancers = service.get("loadBalancers", [])
+        self.params["target_group_arn"] = balancers[0].get("targetGroupArn") if balancers else None
+        if not self.module.check_mode:
+            where = {"cluster": self.params["cluster"], "service": self.params["name"]}
+            answer = self.ecs.update_service(**where, forceNewDeployment=True, aws_retry=True)
+            self.deployment_id = ecs_rules.primary_deployment(answer["service"])["id"]
+            if self.params["wait"]:
+                self.wait_until_steady()
+                self.wait_until_ended()
+        self.module.exit_json(
+            changed=True,
+            service=self.result(),
+            seconds=round(time.monotonic() - started, 1),
+            diff={"before": {"tasks": "as they were"}, "after": {"tasks": "new ones"}},
+        )
 
     def make_stopped(self) -> None:
         service = self.describe()
         started = time.monotonic()
         before = service["desiredCount"] if service else 0
         if service:
-            self.refuse_foreign(service)
+            self.refuse_others(service, "stop it by hand or correct the name")
             if not self.module.check_mode:
                 if before:
                     self.ecs.update_service(
@@ -344,7 +379,7 @@ class Service:
         service = self.describe()
         started = time.monotonic()
         if service:
-            self.refuse_foreign(service)
+            self.refuse_others(service, "remove it by hand or correct the name")
             if not self.module.check_mode:
                 if service["status"] != "DRAINING":
                     self.ecs.delete_service(
@@ -397,7 +432,7 @@ class Service:
                 verdict = ecs_rules.Verdict("failed", "the service was deleted meanwhile")
             else:
                 healthy = self.healthy_targets()
-                verdict = ecs_rules.rollout_verdict(service, self.params["task_definition"], healthy)
+                verdict = self.judge(service, healthy)
             return verdict.state != "progressing"
 
         in_time, _answer = ecs_client.poll(decided, self.params["wait_timeout"])
@@ -407,7 +442,7 @@ class Service:
         self.fail_with_task(f"{self.label} failed: {late}{verdict.reason}")
 
     def wait_until_ended(self) -> None:
-        """Tasks that ECS counts no more still answer, as the task definition has them that they began with, until they have drained."""
+        """Tasks that ECS counts no more still answer, with what they began with, until they have drained."""
 
         def ended() -> bool:
             return all(task["lastStatus"] in ("DEPROVISIONING", "STOPPED") for task in self.tasks("STOPPED"))
@@ -417,6 +452,11 @@ class Service:
             self.module.fail_json(
                 msg=f"{self.label}: tasks that were replaced still drain after {self.params['wait_timeout']} s: raise wait_timeout"
             )
+
+    def judge(self, service: dict, healthy: int | None) -> ecs_rules.Verdict:
+        if self.deployment_id:
+            return ecs_rules.restart_verdict(service, self.deployment_id, healthy)
+        return ecs_rules.rollout_verdict(service, self.params["task_definition"], healthy)
 
     def fail_with_task(self, reason: str) -> None:
         """Fail with what the latest failed task of this task definition said; it says more than the service does."""
@@ -448,7 +488,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "cluster": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "stopped", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "stopped", "absent", "restarted"], "default": "present"},
             "task_definition": {"type": "str"},
             "desired_count": {"type": "int"},
             "min_count": {"type": "int"},
@@ -476,7 +516,13 @@ def main() -> None:
     )
     service = Service(module)
     with aws_changes.one_line_failures(module, "ecs", service.label):
-        {"present": service.make_present, "stopped": service.make_stopped, "absent": service.make_absent}[module.params["state"]]()
+        make = {
+            "present": service.make_present,
+            "stopped": service.make_stopped,
+            "absent": service.make_absent,
+            "restarted": service.restart,
+        }
+        make[module.params["state"]]()
 
 
 if __name__ == "__main__":

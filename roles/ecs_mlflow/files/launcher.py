@@ -9,6 +9,8 @@
   python -c <this file> gc         install, remove for good what was deleted in MLflow long ago, then end;
                                    with --dry-run only tell what that would be
   python -c <this file> count      install, count what both databases hold, then end
+  python -c <this file> companion create    install, make a second login that works with the data only, then end
+  python -c <this file> companion drop      install, remove it again, then end
 
 It travels inside an ECS task definition, hence one file; what is not standard library is there after the installation.
 Exit codes: 64 wrong use, 65 wrong schema, 69 database or package index unavailable, 70 MLflow failed,
@@ -58,6 +60,8 @@ VARIABLES = {
     "CORS_ORIGINS": "",
     "LOCK_WAIT_SECONDS": 900,
     "GC_OLDER_THAN_DAYS": 30,
+    "COMPANION_USERNAME": "",  # of the second login that lets servers go on while the first one's password changes
+    "COMPANION_VERIFIER": "",  # SCRAM-SHA-256$...: what PostgreSQL is to store of its password
     "GRACEFUL_TIMEOUT_SECONDS": 50,  # less than the task's stop timeout
     "KEEP_ALIVE_SECONDS": 620,  # more than the load balancer's idle timeout, or it answers 502 now and then
 }
@@ -671,6 +675,68 @@ def count(settings: Settings) -> None:
     say(f"counts: {' '.join(counts)}")
 
 
+# The second login, for the time in which the first one's password changes
+
+# All that a server needs on databases of its schema; only an owner could change the schema.
+COMPANION_RIGHTS = (
+    "CONNECT ON DATABASE {database}",
+    "USAGE ON SCHEMA public",
+    "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public",
+    "USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public",
+)
+
+
+def open_databases(settings: Settings) -> tuple[str, list]:
+    """The name of the companion, and a connection to each database, with what may not run meanwhile locked out."""
+    name = settings.companion_username
+    if not name or name == settings.db_username:
+        settings._refuse("COMPANION_USERNAME", "give the name of a login of its own")
+    install(settings)
+    deadline = time.monotonic() + settings.db_wait_seconds
+    connections = [connect(settings, database, deadline) for database in (settings.db_name, settings.auth_db_name)]
+    take_lock(connections[0], settings, "migration")
+    return name, connections
+
+
+def create_companion(settings: Settings) -> None:
+    """Make the second login, or give it another password. It owns nothing, so that it can go without a trace."""
+    if not re.fullmatch(r"SCRAM-SHA-256\$\d+:[\w+/=]+\$[\w+/=]+:[\w+/=]+", settings.companion_verifier, re.ASCII):
+        raise Problem(CONFIG, "LAUNCHER_COMPANION_VERIFIER is not what PostgreSQL stores of a password: give SCRAM-SHA-256$...")
+    name, connections = open_databases(settings)
+    from psycopg2 import sql
+    role, verifier = sql.Identifier(name), sql.Literal(settings.companion_verifier)
+    cursor = connections[0].cursor()
+    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    verb = "ALTER" if cursor.fetchone() else "CREATE"
+    cursor.execute(sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}").format(role, verifier))
+    for connection, right, database in companion_rights(settings, connections):
+        connection.cursor().execute(sql.SQL("GRANT " + right + " TO {role}").format(database=database, role=role))
+    say(f"{name!r} may log in and work with the data of {settings.db_name!r} and {settings.auth_db_name!r}")
+
+
+def drop_companion(settings: Settings) -> None:
+    name, connections = open_databases(settings)
+    from psycopg2 import sql
+    role = sql.Identifier(name)
+    take_lock(connections[0], settings, "collection")  # one that began with this login may still run
+    cursor = connections[0].cursor()
+    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    if not cursor.fetchone():
+        say(f"there is no login {name!r}")
+        return
+    for connection, right, database in companion_rights(settings, connections):
+        connection.cursor().execute(sql.SQL("REVOKE " + right + " FROM {role}").format(database=database, role=role))
+    cursor.execute(sql.SQL("DROP ROLE {}").format(role))
+    say(f"removed the login {name!r}")
+
+
+def companion_rights(settings: Settings, connections: list):
+    from psycopg2 import sql
+    for connection, database in zip(connections, (settings.db_name, settings.auth_db_name)):
+        for right in COMPANION_RIGHTS:
+            yield connection, right, sql.Identifier(database)
+
+
 # Server
 
 def ini_value(value: str) -> str:
@@ -813,7 +879,7 @@ def serve(settings: Settings) -> None:
 
 
 COMMANDS = {"serve": serve, "migrate": migrate, "settle": settle, "gc": collect_garbage, "gc --dry-run": preview_garbage,
-            "count": count}
+            "count": count, "companion create": create_companion, "companion drop": drop_companion}
 
 
 def main(arguments: list[str]) -> int:
@@ -823,7 +889,7 @@ def main(arguments: list[str]) -> int:
     try:
         command = COMMANDS.get(" ".join(arguments))
         if command is None:
-            raise Problem(USAGE, f"the command is {' '.join(arguments)!r}: give `serve`, `migrate`, `settle`, `gc` or `count`")
+            raise Problem(USAGE, f"the command is {' '.join(arguments)!r}: give one of {', '.join(COMMANDS)}")
         settings = Settings(dict(os.environ))
         command(settings)
         return 0

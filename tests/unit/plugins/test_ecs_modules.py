@@ -376,6 +376,16 @@ def test_task_errors_name_the_task_definition(recorded, run_module):
     assert ARN in run_module(ecs_one_off_task, RUN)["msg"]
 
 
+def test_task_gets_an_environment_of_its_own(recorded, run_module):
+    override = {"name": "web", "environment": [{"name": "A", "value": "1"}, {"name": "B", "value": "x"}]}
+    recorded(
+        call("run_task", {"tasks": [{"taskArn": TASK}], "failures": []}, overrides={"containerOverrides": [override]}),
+        call("describe_tasks", {"tasks": [ENDED]}),
+        *last_words("ready"),
+    )
+    assert run_module(ecs_one_off_task, dict(RUN, command=None, environment={"B": "x", "A": 1}))["changed"]
+
+
 def test_task_prediction_starts_nothing(recorded, run_module):
     recorded()
     assert run_module(ecs_one_off_task, RUN, check=True)["changed"]
@@ -572,6 +582,78 @@ def test_service_deleted_meanwhile_is_an_error(recorded, run_module):
     assert "deleted meanwhile" in run_module(ecs_service, SERVE)["msg"]
 
 
+RESTART = {"name": "web", "cluster": "web", "state": "restarted", "tags": OURS}
+OLD = dict(PRIMARY, id="old")
+NEW = dict(PRIMARY, id="new", rolloutState="IN_PROGRESS", runningCount=1)
+DONE = dict(SERVICE, deployments=[dict(PRIMARY, id="new")])
+
+
+def restarts() -> list:
+    rolling = dict(SERVICE, deployments=[NEW, dict(OLD, status="ACTIVE")])
+    return [
+        found(dict(SERVICE, deployments=[OLD])),
+        call("update_service", {"service": rolling}, service="web", forceNewDeployment=True),
+    ]
+
+
+def drained(*statuses: str) -> list:
+    return [
+        call("list_tasks", {"taskArns": [TASK]}, desiredStatus="STOPPED"),
+        call("describe_tasks", {"tasks": [{"lastStatus": status} for status in statuses]}),
+    ]
+
+
+def test_restarted_service_is_awaited_until_the_replaced_tasks_have_ended(recorded, run_module):
+    recorded(
+        *restarts(),
+        # What ECS tells may lag behind: a service that is steady still, but on the deployment before.
+        found(dict(SERVICE, deployments=[OLD])), health("healthy", "healthy"),
+        found(dict(SERVICE, deployments=[NEW, dict(OLD, status="ACTIVE")])), health("healthy", "healthy"),
+        found(DONE), health("healthy", "healthy"),
+        *drained("STOPPED", "DEACTIVATING"),
+        *drained("STOPPED", "DEPROVISIONING"),
+        found(DONE),
+    )  # fmt: skip
+    assert run_module(ecs_service, RESTART)["changed"]
+
+
+def test_restart_that_ecs_gives_up_says_what_the_task_said(recorded, run_module):
+    gone = dict(SERVICE, deployments=[dict(OLD, id="rollback"), dict(NEW, status="ACTIVE", rolloutState="FAILED")])
+    recorded(
+        *restarts(),
+        found(gone), health("healthy"),
+        call("list_tasks", {"taskArns": [TASK]}),
+        call("describe_tasks", {"tasks": [dict(FAILED, taskArn=TASK, taskDefinitionArn=ARN)]}),
+        found(gone),
+        *last_words("launcher: error: wrong password"),
+    )  # fmt: skip
+    result = run_module(ecs_service, RESTART)
+    assert "circuit breaker" in result["msg"] and "wrong password" in result["msg"]
+
+
+def test_restart_whose_replaced_tasks_never_end_is_an_error(recorded, run_module):
+    recorded(*restarts(), found(DONE), health("healthy", "healthy"), *drained("DEACTIVATING"))
+    assert "tasks that were replaced still drain after 0 s" in run_module(ecs_service, dict(RESTART, wait_timeout=0))["msg"]
+
+
+def test_restart_without_waiting_and_without_load_balancer(recorded, run_module):
+    plain = dict(SERVICE, deployments=[OLD], loadBalancers=[])
+    recorded(found(plain), call("update_service", {"service": DONE}), found(DONE))
+    assert run_module(ecs_service, dict(RESTART, wait=False))["changed"]
+
+
+def test_restart_is_predicted(recorded, run_module):
+    recorded(found(SERVICE), found(SERVICE))
+    assert run_module(ecs_service, RESTART, check=True)["changed"]
+
+
+def test_only_a_service_of_ours_that_runs_is_restarted(recorded, run_module):
+    recorded(found())
+    assert "does not run: deploy it first" in run_module(ecs_service, RESTART)["msg"]
+    recorded(found(dict(SERVICE, tags=[])))
+    assert "not ours to touch; correct the name" in run_module(ecs_service, RESTART)["msg"]
+
+
 def test_service_is_removed_and_awaited(recorded, run_module):
     recorded(
         found(SERVICE),
@@ -615,7 +697,7 @@ def test_service_removal_is_predicted(recorded, run_module):
 def test_foreign_service_is_not_removed(recorded, run_module):
     recorded(found(dict(SERVICE, tags=[])))
     options = {"name": "web", "cluster": "web", "state": "absent", "tags": OURS}
-    assert "not ours to stop or remove" in run_module(ecs_service, options)["msg"]
+    assert "not ours to touch; remove it by hand" in run_module(ecs_service, options)["msg"]
 
 
 STOP = {"name": "web", "cluster": "web", "state": "stopped", "tags": OURS, "wait_timeout": 1}
@@ -639,7 +721,7 @@ def test_stopping_a_service_is_predicted_refused_and_given_up(recorded, run_modu
     recorded(found(running), found(running))
     assert run_module(ecs_service, STOP, check=True)["changed"]
     recorded(found(dict(running, tags=[])))
-    assert "not ours to stop" in run_module(ecs_service, STOP)["msg"]
+    assert "not ours to touch; stop it by hand" in run_module(ecs_service, STOP)["msg"]
     recorded(found(running), call("update_service"), found(running))
     assert "tasks that run after 1 s" in run_module(ecs_service, STOP)["msg"]
 
