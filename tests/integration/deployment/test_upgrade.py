@@ -85,7 +85,7 @@ def kill_at(deployment: Deployment, version: str, moment: str, after: float = 1.
     """Run upgrade.yml and kill it a moment after the task `moment` has begun."""
     environment = dict(deployment.aws.environment, PYTHONUNBUFFERED="1")
     run = subprocess.Popen(
-        deployment.command("upgrade", "-e", f"mlflow_version={version}"), env=environment, text=True, stdout=subprocess.PIPE,
+        deployment.command("upgrade", "-e", f"mlflow_version={version}", "-e", "break_lock=true"), env=environment, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     seen = []
@@ -180,7 +180,9 @@ def test_a_run_killed_anywhere_leaves_a_server_and_the_next_one_finishes(deploye
         for moment, seconds in MOMENTS:
             kill_at(deployment, "3.17.2", moment, seconds)
             assert admin.send("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")[0] == 200
-        told = upgraded(deployment, "3.17.2")
+        locked = upgrade(deployment, "3.17.2")
+        assert locked.returncode != 0 and "it is locked (upgrade by" in " ".join(locked.stdout.split())
+        told = upgraded(deployment, "3.17.2", "-e", "break_lock=true")
     assert "begun by an earlier run" in told
     assert users.failures == [], (users.sent, users.failures[:10])
     assert tracked.access(admin.uri) == allowed and tracked.digest(tracked.dump(admin)) == before
