@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_breaking_changes import SCHEMAS
 from tests.integration.launcher.conftest import Launcher, Server
 from tests.integration.postgres import Postgres
 
@@ -140,3 +142,97 @@ def test_two_versions_side_by_side_lose_no_permission(launcher_of: Callable, pos
     assert "wrote 0 permissions" in new.run("settle")[1]
     assert "refusals" not in new.migrate()
     assert ("ann", "registered_model", "churn 2", "DENY") not in grants(postgres_server, new)
+
+
+def served(launcher_of: Callable, version: str) -> tuple[Launcher, Server]:
+    launcher = launcher_of(version)
+    launcher.migrate()
+    server = launcher.serve(LAUNCHER_DEFAULT_PERMISSION="READ")
+    server.wait_until_healthy()
+    return launcher, server
+
+
+@pytest.mark.long
+def test_killed_anywhere_it_is_taken_up_again(launcher_of: Callable, postgres_server: Postgres):
+    old, server = served(launcher_of, "2.18.0")
+    populate(server)
+    new = launcher_of("3.17.2", old.database)
+    code, log = new.run("settle")
+    assert code == 0 and "wrote 0 permissions" in log
+    for seconds in (4.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0):
+        process, _log = new.start("migrate")
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+        # Whatever is there by now, the older version obeys and changes it.
+        assert Api(server).permission_of("bob", "1") == "NO_PERMISSIONS"
+        Api(server).call("PATCH", "experiments/permissions/update", username="ann", experiment_id="1", permission="READ")
+        Api(server).call("PATCH", "experiments/permissions/update", username="ann", experiment_id="1", permission="EDIT")
+    runs = [new.start("migrate") for _run in range(2)]
+    assert [process.wait(180) for process, _log in runs] == [0, 0], [log.read_text() for _process, log in runs]
+    assert grants(postgres_server, new) == CARRIED
+
+    for seconds in (0.2, 0.4, 0.6, 0.8):
+        process, _log = new.start("settle")
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+    runs = [new.start("settle") for _run in range(2)]
+    assert [process.wait(180) for process, _log in runs] == [0, 0], [log.read_text() for _process, log in runs]
+    assert left(postgres_server, new) == 0 and grants(postgres_server, new) == CARRIED
+
+
+@pytest.mark.long
+def test_settling_before_the_migration_is_over_is_refused(launcher_of: Callable, postgres_server: Postgres):
+    launcher = launcher_of("3.17.2")
+    launcher.migrate()
+    postgres_server.execute("CREATE TABLE launcher_mirror (id serial, old_row jsonb, wanted text)", database=f"{launcher.database}_auth")
+    code, log = launcher.run("settle")
+    assert code == 65 and "run `migrate` first" in log
+
+
+@pytest.mark.long
+def test_grants_on_prompts_stay_with_their_prompts(launcher_of: Callable, postgres_server: Postgres):
+    old, server = served(launcher_of, "2.22.5")
+    admin = Api(server)
+    admin.call("POST", "users/create", username="ann", password=PASSWORD)
+
+    def prompt(name: str) -> None:
+        tags = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+        admin.call("POST", "registered-models/create", name=name, tags=tags)
+        admin.call("POST", "registered-models/permissions/create", name=name, username="ann", permission="EDIT")
+
+    prompt("greeting")
+    new = launcher_of("3.17.2", old.database)
+    new.migrate()
+    assert ("ann", "prompt", "greeting", "EDIT") in grants(postgres_server, new)
+    prompt("farewell")
+    assert new.run("settle")[0] == 0
+    expected = {(user, "prompt", name, permission) for name in ("greeting", "farewell")
+                for user, permission in (("ann", "EDIT"), ("admin", "MANAGE"))}  # fmt: skip
+    assert grants(postgres_server, new) == expected
+
+
+HEADS = """
+import sys
+from alembic.script import ScriptDirectory
+import mlflow
+root = mlflow.__path__[0]
+for part in ("store/db_migrations", "server/auth/db/migrations"):
+    print(*ScriptDirectory(f"{root}/{part}").get_heads())
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", SCHEMAS)
+def test_the_table_of_schemas_is_true(mlflow_env: Callable, version: str):
+    done = subprocess.run([mlflow_env(version) / "bin/python", "-c", HEADS], capture_output=True, text=True, timeout=120, check=True)
+    assert tuple(done.stdout.split()) == SCHEMAS[version]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", ["2.22.5", "3.17.1"])
+def test_the_versions_in_between_serve(launcher_of: Callable, version: str):
+    _launcher, server = served(launcher_of, version)
+    assert server.request("/api/2.0/mlflow/experiments/search?max_results=1")[0] == 200
+    assert server.request("/version")[1].decode() == version
