@@ -37,43 +37,37 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Measure a restart
-  vars:
-    measured: /tmp/measured-restart
-  block:
-    - name: Make a folder for the measurement
-      ansible.builtin.file:
-        path: "{{ measured }}"
-        state: directory
-        mode: "0700"
+- name: Make a folder for the measurement
+  ansible.builtin.tempfile:
+    state: directory
+  register: folder
 
-    - name: Start to measure
-      mlops.mlflow_aws.mlflow_availability:
-        tracking_uri: https://mlflow.example.com
-        username: admin
-        password: "{{ lookup('ansible.builtin.env', 'MLFLOW_TRACKING_PASSWORD') }}"
-        stop_file: "{{ measured }}/stop"
-      async: 3600
-      poll: 0
-      register: measurement
+- name: Start to measure
+  mlops.mlflow_aws.mlflow_availability:
+    tracking_uri: https://mlflow.example.com
+    username: admin
+    password: "{{ mlflow_admin_password }}"
+    stop_file: "{{ folder.path }}/stop"
+  async: 3600
+  poll: 0
+  register: measurement
 
-    - name: Do something that a server may not survive
-      ansible.builtin.pause:
-        seconds: 5
+- name: Do what a server may not survive
+  ansible.builtin.wait_for:
+    timeout: 3
 
-    - name: Stop to measure
-      ansible.builtin.file:
-        path: "{{ measured }}/stop"
-        state: touch
-        mode: "0600"
+- name: Stop to measure
+  ansible.builtin.file:
+    path: "{{ folder.path }}"
+    state: absent
 
-    - name: Read what was measured
-      ansible.builtin.async_status:
-        jid: "{{ measurement.ansible_job_id }}"
-      register: measured_restart
-      until: measured_restart is finished
-      retries: 60
-      delay: 1
+- name: Read what was measured
+  ansible.builtin.async_status:
+    jid: "{{ measurement.ansible_job_id }}"
+  register: measured
+  until: measured is finished
+  retries: 60
+  delay: 1
 """
 
 RETURN = r"""
