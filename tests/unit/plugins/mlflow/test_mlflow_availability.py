@@ -101,13 +101,13 @@ def test_it_ends_when_its_folder_is_gone(http: HttpServer, asked: dict, folder: 
 def test_it_ends_by_itself_in_the_end(http: HttpServer, asked: dict, folder: Path, run_module):
     http.behave = lambda request: FOUND
     result = run_module(mlflow_availability, dict(asked, interval=0.4, duration=1))
-    assert 2 <= result["requests"] <= 3
+    assert 1 <= result["requests"] <= 3
 
 
 def test_a_slow_server_is_asked_again_at_once(http: HttpServer, asked: dict, folder: Path, run_module):
     http.behave = lambda request: FOUND._replace(delay=0.1)
     result = run_module(mlflow_availability, dict(asked, duration=1))
-    assert 5 <= result["requests"] <= 10 and result["slowest_seconds"] >= 0.1
+    assert 2 <= result["requests"] <= 10 and result["slowest_seconds"] >= 0.1
 
 
 @pytest.mark.parametrize(
