@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cost deploy status logs users verify scale password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
+.PHONY: help setup cost deploy status logs users verify scale upgrade backup restore rotate gc password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
 	benchmark requirements constraints operator-policy clean
 
 help: ## Show the commands
@@ -78,6 +78,21 @@ verify: setup ## Prove that the deployment works
 
 scale: setup ## Change number and size of tasks, or the database class: EXTRA='-e scale_desired_count=4'
 	@$(PLAYBOOK) playbooks/scale.yml
+
+upgrade: setup ## Bring MLflow to mlflow_version, or tell what that means: EXTRA='-e mlflow_version=3.17.2 --check'
+	@$(PLAYBOOK) playbooks/upgrade.yml
+
+backup: setup ## Back the database up now; EXTRA='-e backup_list=true' lists what there is
+	@$(PLAYBOOK) playbooks/backup.yml
+
+restore: setup ## Bring a lost database back from its latest snapshot, or as EXTRA says: docs/backup-and-restore.md
+	@$(PLAYBOOK) playbooks/restore.yml
+
+gc: setup ## Tell what was deleted in MLflow long ago; EXTRA='-e gc_delete=true' removes it for good
+	@$(PLAYBOOK) playbooks/gc.yml
+
+rotate: setup ## Replace the passwords and the server key (EXTRA='-e rotate_secrets=admin' for one of them)
+	@$(PLAYBOOK) playbooks/rotate.yml
 
 password: setup ## Show the admin's password (elsewhere than local: NAME=<deployment name>)
 	@$(LOCAL_CREDENTIALS) $(BIN)/python scripts/admin_password.py deployments/$(NAME)/outputs.json

@@ -165,6 +165,7 @@ class Instances:
         server = self._servers[instance.arn]
         if password:
             server.set_password(instance.master_username, password)
+            instance.pending_modified_values.pop("master_user_password")
         if RESTARTS & set(changes):
             server.stop()
             self._start(instance)
@@ -173,6 +174,20 @@ class Instances:
         instance.status = "available"
         happened = {"password": password, "modified": "db_instance_class" in changes, "upgraded": "engine_version" in changes}
         self._tell(instance, *(event for event, did in happened.items() if did))
+
+    def rename(self, instance: Any, backend: Any, name: str) -> None:
+        """The server restarts and keeps its address, though on RDS the address follows the name."""
+        started, arn = time.monotonic(), instance.arn
+        self._servers[arn].stop()
+        self._start(instance)
+        self._wait(self._runtime.latency.duration("rds_modify"), started)
+        del backend.databases[instance.db_instance_identifier]
+        instance.db_instance_identifier = name
+        for known in (self._servers, self._instances, self._interfaces):
+            if arn in known:
+                known[instance.arn] = known.pop(arn)
+        backend.databases[name] = instance
+        instance.status = "available"
 
     def reboot(self, instance: Any) -> None:
         self._servers[instance.arn].stop()

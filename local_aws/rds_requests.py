@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from moto.rds.exceptions import (
+    DBInstanceAlreadyExists,
     DBParameterGroupNotFoundError,
     InvalidParameterCombination,
     InvalidParameterValue,
@@ -60,6 +61,15 @@ def check_password(password: str | None) -> None:
             "The parameter MasterUserPassword is not a valid password. "
             "Only printable ASCII characters besides '/', '@', '\"', ' ' may be used."
         )
+
+
+def check_new_name(backend: Any, name: str, others: dict[str, Any], at_once: bool) -> None:
+    """ModifyDBInstance, NewDBInstanceIdentifier."""
+    if name in backend.databases:
+        raise DBInstanceAlreadyExists()
+    backend._validate_db_identifier(name)
+    if others or not at_once:
+        raise Refused("renaming a DB instance together with other changes, or later than at once")
 
 
 def check_parameter_group(backend: Any, name: str | None, version: str) -> str | None:

@@ -39,6 +39,8 @@ ALSO = {
     # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/security_iam_service-with-iam.html
     # and, with a key of one's own, https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.Keys.html
     "rds:CreateDBInstance": ["rds:AddTagsToResource", "kms:CreateGrant", "kms:DescribeKey"],
+    "rds:RestoreDBInstanceFromDBSnapshot": ["rds:AddTagsToResource", "kms:CreateGrant", "kms:DescribeKey"],
+    "rds:CreateDBSnapshot": ["rds:AddTagsToResource"],
     "rds:CreateEventSubscription": ["rds:AddTagsToResource"],
     # The final snapshot: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html
     "rds:DeleteDBInstance": ["rds:AddTagsToResource", "rds:CreateDBSnapshot"],
@@ -150,11 +152,13 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "logs:log-group": tuple(
         f"log-group:{name}{rest}" for name in LOG_GROUPS for rest in ("", ":*") if not (rest and name.endswith("*"))
     ),
-    "rds:db": ("db:DEPLOYMENT-db",),
+    # With what a restore in place makes and keeps beside it.
+    "rds:db": ("db:DEPLOYMENT-db", "db:DEPLOYMENT-db-*"),
     "rds:es": ("es:DEPLOYMENT-database",),
     "rds:og": ("og:default*",),
     "rds:pg": ("pg:DEPLOYMENT-db",),
-    "rds:snapshot": ("snapshot:DEPLOYMENT-db-final-*",),
+    # Final ones, those on demand, and RDS's own.
+    "rds:snapshot": ("snapshot:DEPLOYMENT-db-*", "snapshot:rds:DEPLOYMENT-db-*"),
     "rds:subgrp": ("subgrp:DEPLOYMENT-db",),
     "route53:hostedzone": ("hostedzone/*",),
     "s3:bucket": ("BUCKET", "LOG_BUCKET"),
@@ -189,6 +193,17 @@ BY_TAG = {
     )
 }  # fmt: skip
 
+# Confined to less than their kind.
+LESS = {
+    "rds:DeleteDBSnapshot": ("arn:PARTITION:rds:REGION:ACCOUNT:snapshot:DEPLOYMENT-db-backup-*",),
+    # Of any snapshot: also of another deployment, and of AWS Backup.
+    "rds:RestoreDBInstanceFromDBSnapshot": (
+        "arn:PARTITION:rds:REGION:ACCOUNT:db:DEPLOYMENT-db", "arn:PARTITION:rds:REGION:ACCOUNT:db:DEPLOYMENT-db-restored",
+        "arn:PARTITION:rds:REGION:ACCOUNT:og:default*", "arn:PARTITION:rds:REGION:ACCOUNT:pg:DEPLOYMENT-db",
+        "arn:PARTITION:rds:REGION:ACCOUNT:snapshot:*", "arn:PARTITION:rds:REGION:ACCOUNT:subgrp:DEPLOYMENT-db",
+    ),
+}  # fmt: skip
+
 # They can be confined to what no deployment has, or by what their requests do not name.
 UNCONFINED = {"cloudwatch:DescribeAlarms", "ecs:ListTasks", "rds:DescribeDBInstances", "rds:DescribeDBSnapshots"}
 # What is not there, or somebody else's, carries no tag and must be seen to be so.
@@ -217,6 +232,8 @@ def kind_of(arn_format: str) -> str:
 def resources_of(action: str, formats: Iterable[str]) -> tuple[str, ...]:
     """ARNs that an action is confined to; `*` where AWS confines it to nothing, or to what has no name beforehand."""
     service = action.split(":", 1)[0]
+    if action in LESS:
+        return LESS[action]
     kinds = {one: kind_of(one) for one in formats if one != "*"}
     if not kinds or service == "ec2" or action in UNCONFINED:
         return ("*",)

@@ -33,6 +33,7 @@ from ..rds_requests import (
     check_log_exports,
     check_master_user,
     check_monitoring,
+    check_new_name,
     check_parameter_group,
     check_password,
     upgrade_target,
@@ -144,8 +145,12 @@ def _patch_instances(instances: Instances) -> None:
         changes = {
             key: value for key, value in db_kwargs.items() if key not in ("db_instance_identifier", "apply_immediately")
         }
-        if "new_db_instance_identifier" in changes:
-            raise Refused("renaming a DB instance")
+        new_name = changes.pop("new_db_instance_identifier", None)
+        if new_name:
+            check_new_name(self, new_name, changes, at_once=str(db_kwargs.get("apply_immediately")).lower() == "true")
+            instance.status = "renaming"
+            instances.background(instances.rename, instance, self, new_name.lower())
+            return instance
         password = changes.pop("master_user_password", None)
         check_password(password)
         if int(changes.get("allocated_storage") or instance.allocated_storage) < instance.allocated_storage:
@@ -184,8 +189,11 @@ def _patch_instances(instances: Instances) -> None:
         disruptive = {key: value for key, value in plain.items() if key in DEFERRED and value != getattr(instance, key)}
         instance.update(**plain)
         instances.regroup(instance)
+        if password:
+            # Pending until it is applied, which ApplyImmediately has no part in (ModifyDBInstance, MasterUserPassword).
+            instance.pending_modified_values = {**instance.pending_modified_values, "master_user_password": "****"}
         if disruptive or password:
-            instance.status = "modifying"
+            instance.status = "modifying" if disruptive else "resetting-master-credentials"
             instances.background(instances.modify, instance, disruptive, password)
         return instance
 

@@ -86,11 +86,12 @@ def capacity_strategy(spot: bool, on_demand_count: int = 0) -> list[dict[str, t.
 
 def rollout_needs_push(service: dict) -> bool:
     """True when ECS has given up on the deployment in force: it starts no task until a new deployment is forced."""
-    primary = _primary(service)
+    primary = primary_deployment(service)
     return primary is not None and primary.get("rolloutState") == "FAILED"
 
 
-def _primary(service: dict) -> dict | None:
+def primary_deployment(service: dict) -> dict | None:
+    """The deployment in force."""
     return next((one for one in service.get("deployments", []) if one["status"] == "PRIMARY"), None)
 
 
@@ -111,11 +112,27 @@ def rollout_verdict(service: dict, task_definition_arn: str, healthy_targets: in
     newest = max(ours, key=lambda one: str(one.get("createdAt", "")), default=None)
     if newest is not None and newest.get("rolloutState") == "FAILED":
         return Verdict("failed", newest.get("rolloutStateReason") or "ECS deployment circuit breaker was triggered")
-    primary = _primary(service)
+    primary = primary_deployment(service)
     if primary is None or primary["taskDefinition"] != task_definition_arn:
         in_force = primary["taskDefinition"].rsplit("/", 1)[-1] if primary else "nothing"
         return Verdict("failed", f"ECS went back to {in_force}")
-    desired = service["desiredCount"]
+    return _progress(service, primary, healthy_targets)
+
+
+def restart_verdict(service: dict, deployment_id: str, healthy_targets: int | None) -> Verdict:
+    """Judge a service by one deployment of it: a restart has the task definition of the deployment before it."""
+    ours = next((one for one in service.get("deployments", []) if one["id"] == deployment_id), None)
+    if ours is None:
+        return Verdict("progressing", "ECS does not tell of the new deployment")
+    if ours.get("rolloutState") == "FAILED":
+        return Verdict("failed", ours.get("rolloutStateReason") or "ECS deployment circuit breaker was triggered")
+    if ours["status"] != "PRIMARY":
+        return Verdict("failed", "another deployment has taken its place")
+    return _progress(service, ours, healthy_targets)
+
+
+def _progress(service: dict, primary: dict, healthy_targets: int | None) -> Verdict:
+    desired, deployments = service["desiredCount"], service.get("deployments", [])
     running = primary.get("runningCount", 0)
     if running < desired:
         return Verdict("progressing", f"{running} of {desired} tasks are running")

@@ -29,6 +29,35 @@ def describe_instance(rds: t.Any, identifier: str) -> dict | None:
         return None
 
 
+def describe_instances(rds: t.Any) -> list[dict]:
+    """Every instance of the region."""
+    return _pages(rds.describe_db_instances, "DBInstances")
+
+
+def describe_snapshots(rds: t.Any, identifier: str) -> list[dict]:
+    """All snapshots of an instance, also of one that is gone: manual, automated and of AWS Backup."""
+    arguments = {"DBInstanceIdentifier": identifier}
+    managed = _pages(rds.describe_db_snapshots, "DBSnapshots", SnapshotType="awsbackup", **arguments)
+    return _pages(rds.describe_db_snapshots, "DBSnapshots", **arguments) + managed
+
+
+def describe_snapshot(rds: t.Any, identifier: str) -> dict | None:
+    try:
+        return rds.describe_db_snapshots(DBSnapshotIdentifier=identifier, aws_retry=True)["DBSnapshots"][0]
+    except is_boto3_error_code(["DBSnapshotNotFound", "DBSnapshotNotFoundFault"]):
+        return None
+
+
+def _pages(operation: t.Callable, key: str, **arguments: t.Any) -> list[dict]:
+    found: list[dict] = []
+    while True:
+        page = operation(aws_retry=True, **arguments)
+        found += page[key]
+        if not page.get("Marker"):
+            return found
+        arguments["Marker"] = page["Marker"]
+
+
 def status_of(instance: dict | None) -> str:
     return instance["DBInstanceStatus"] if instance else "absent"
 
@@ -75,6 +104,37 @@ def await_usable(rds: t.Any, identifier: str, timeout: float) -> dict:
         return status in rds_rules.USABLE
 
     return await_status(rds, identifier, timeout, done, "available") or {}
+
+
+def await_applied(rds: t.Any, identifier: str, timeout: float) -> dict:
+    """The instance once it answers and takes the password that it was given last."""
+    deadline = time.monotonic() + timeout
+    while True:
+        instance = await_usable(rds, identifier, max(0.0, deadline - time.monotonic()))
+        if rds_rules.applied(instance):
+            return instance
+        if time.monotonic() > deadline:
+            raise ValueError(f"Database {identifier}: it does not have its new password after {timeout:.0f} s; run again")
+        time.sleep(MAX_POLL_SECONDS)
+
+
+def await_snapshot(rds: t.Any, name: str, timeout: float) -> dict:
+    """The snapshot once it is available; ValueError, with how far it has come, when it fails or takes too long."""
+    deadline, pause = time.monotonic() + timeout, 1.0
+    while True:
+        snapshot = describe_snapshot(rds, name)
+        status = snapshot["Status"] if snapshot else "absent"
+        if snapshot and status == "available":
+            return snapshot
+        if status != "creating":
+            raise ValueError(f"Snapshot {name}: it is {status}, so it holds nothing; see the events of the database and run again")
+        if time.monotonic() + pause > deadline:
+            raise ValueError(
+                f"Snapshot {name}: {t.cast(dict, snapshot).get('PercentProgress', 0)} % are made after {timeout:.0f} s; it goes on,"
+                " run again to wait for it, or raise backup_wait_timeout"
+            )
+        time.sleep(pause)
+        pause = min(pause * 1.5, MAX_POLL_SECONDS)
 
 
 def await_absent(rds: t.Any, identifier: str, timeout: float) -> None:

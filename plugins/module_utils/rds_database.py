@@ -44,6 +44,8 @@ class Database:
         self.region = region
         self.check_mode = check_mode
         self.name: str = params["db_instance_identifier"]
+        # Of the subnet group and the parameter group.
+        self.group_name: str = params["group_name"] or self.name
         self.instance: dict | None = None
         self.subnet_group: dict | None = None
         self.parameter_group: dict | None = None
@@ -56,16 +58,15 @@ class Database:
         """Read what there is; ValueError if some of it is not ours."""
         self.instance = rds_client.describe_instance(self.rds, self.name)
         if self.instance:
-            tags = boto3_tag_list_to_ansible_dict(self.instance.get("TagList", []))
-            self._know_owner("Database", self.instance["DBInstanceArn"], tags)
+            self._know_owner("Database", self.instance["DBInstanceArn"], rds_rules.tags_of(self.instance))
         try:
-            answer = self.rds.describe_db_subnet_groups(DBSubnetGroupName=self.name, aws_retry=True)
+            answer = self.rds.describe_db_subnet_groups(DBSubnetGroupName=self.group_name, aws_retry=True)
             self.subnet_group = answer["DBSubnetGroups"][0]
             self._read_owner("DB subnet group", self.subnet_group["DBSubnetGroupArn"])
         except is_boto3_error_code(NO_SUBNET_GROUP):
             pass
         try:
-            answer = self.rds.describe_db_parameter_groups(DBParameterGroupName=self.name, aws_retry=True)
+            answer = self.rds.describe_db_parameter_groups(DBParameterGroupName=self.group_name, aws_retry=True)
             self.parameter_group = answer["DBParameterGroups"][0]
             self._read_owner("DB parameter group", self.parameter_group["DBParameterGroupArn"])
         except is_boto3_error_code(NO_PARAMETER_GROUP):
@@ -94,16 +95,34 @@ class Database:
         changes = aws_changes.Changes()
         self._plan_subnet_group(changes)
         self._plan_parameter_group(changes)
-        if self.instance is None:
+        snapshot = self.params["snapshot_identifier"]
+        if self.instance is None and snapshot:
+            changes.want("instance", "absent", f"restored from {snapshot}", self._restore_instance)
+        elif self.instance is None:
+            self._check_left()
             changes.want("instance", "absent", "present", self._create_instance)
         elif rds_client.status_of(self.instance) != "creating":
             self._plan_modifications(changes)
         for arn, tags in self.tags.items():
-            kind = arn.split(":")[5]
-            changes.want_tags(
-                f"tags of {kind} {self.name}", tags, self.params["tags"], self._tag(arn), self._untag(arn)
-            )
+            kind, wanted = arn.split(":")[5], self.params["tags"]
+            if kind == "db":
+                wanted = rds_rules.wanted_tags(t.cast(dict, self.instance), wanted)
+            changes.want_tags(f"tags of {kind} {self.name}", tags, wanted, self._tag(arn), self._untag(arn))
         return changes
+
+    def _left_by_restores(self) -> list[dict]:
+        everything = rds_client.describe_instances(self.rds)
+        return rds_rules.left_by_restores(everything, self.name, self.params["owner_tags"])
+
+    def _check_left(self) -> None:
+        """An empty database must not take the place of one that is only on its way there."""
+        left = self._left_by_restores()
+        if left:
+            names = ", ".join(one["DBInstanceIdentifier"] for one in left)
+            raise ValueError(
+                f"Database {self.name}: there is none, but a restore has left {names}; run restore.yml again, or delete what"
+                " is left if an empty database is what you want"
+            )
 
     def _settle(self) -> None:
         """A deletion under way is awaited and the instance made anew; other work of RDS is awaited, except creation."""
@@ -118,7 +137,7 @@ class Database:
 
     def _plan_subnet_group(self, changes: aws_changes.Changes) -> None:
         wanted = sorted(self.params["subnet_ids"])
-        group = {"DBSubnetGroupName": self.name, "SubnetIds": wanted, "aws_retry": True}
+        group = {"DBSubnetGroupName": self.group_name, "SubnetIds": wanted, "aws_retry": True}
         description = f"Subnets of {self.name}"
         if self.subnet_group is None:
             changes.want(
@@ -154,7 +173,7 @@ class Database:
 
     def _create_parameter_group(self, family: str) -> None:
         self.rds.create_db_parameter_group(
-            DBParameterGroupName=self.name,
+            DBParameterGroupName=self.group_name,
             DBParameterGroupFamily=family,
             Description=f"Parameters of {self.name}",
             Tags=self._boto3_tags,
@@ -164,7 +183,7 @@ class Database:
     def _all_parameters(self, **which: str) -> list[dict]:
         found: list[dict] = []
         while True:
-            page = self.rds.describe_db_parameters(DBParameterGroupName=self.name, aws_retry=True, **which)
+            page = self.rds.describe_db_parameters(DBParameterGroupName=self.group_name, aws_retry=True, **which)
             found += page["Parameters"]
             if not page.get("Marker"):
                 return found
@@ -184,10 +203,10 @@ class Database:
 
         changed = sorted(name for name, value in wanted.items() if self.parameters.get(name) != value)
         for some in batches([{**item(name), "ParameterValue": wanted[name]} for name in changed]):
-            self.rds.modify_db_parameter_group(DBParameterGroupName=self.name, Parameters=some, aws_retry=True)
+            self.rds.modify_db_parameter_group(DBParameterGroupName=self.group_name, Parameters=some, aws_retry=True)
         for some in batches([item(name) for name in sorted(set(self.parameters) - set(wanted))]):
             self.rds.reset_db_parameter_group(
-                DBParameterGroupName=self.name, ResetAllParameters=False, Parameters=some, aws_retry=True
+                DBParameterGroupName=self.group_name, ResetAllParameters=False, Parameters=some, aws_retry=True
             )
 
     def _wanted(self) -> dict[str, t.Any]:
@@ -213,7 +232,7 @@ class Database:
             "AllocatedStorage": params["allocated_storage"],
             "MaxAllocatedStorage": params["max_allocated_storage"],
             "VpcSecurityGroupIds": params["security_group_ids"],
-            "DBParameterGroupName": self.name,
+            "DBParameterGroupName": self.group_name,
         }
 
     def _plan_modifications(self, changes: aws_changes.Changes) -> None:
@@ -229,7 +248,24 @@ class Database:
         # What is collected already keeps its key.
         if change.get("EnablePerformanceInsights") and not self.instance.get("PerformanceInsightsKMSKeyId"):
             change.update(self._insights_key())
+        if rds_rules.UNFINISHED in rds_rules.tags_of(self.instance):
+            # Never the password itself: this shows in a diff.
+            before, after = {**before, "password": "the snapshot's"}, {**change, "password": "the secret's"}
+            changes.want("instance", before, after, lambda: self._finish_restore(change))
+            return
         changes.want("instance", before, change, lambda: self._modify(change))
+
+    def _finish_restore(self, change: dict[str, t.Any]) -> None:
+        """What RDS takes only of an instance that is there, and the password, until it works."""
+        username, password = self._master_user()
+        found = t.cast(dict, self.instance)["MasterUsername"]
+        if found != username:
+            raise ValueError(
+                f"Database {self.name}: its master user is {found}, in the secret it is {username}, and RDS cannot change that;"
+                " correct the user name in the secret, or restore another snapshot"
+            )
+        self._modify({**change, "MasterUserPassword": password})
+        rds_client.await_applied(self.rds, self.name, self.params["wait_timeout"])
 
     def _insights_key(self) -> dict[str, str]:
         return {"PerformanceInsightsKMSKeyId": self.params["kms_key"]} if self.params["kms_key"] else {}
@@ -257,12 +293,33 @@ class Database:
         )
         return [one["EngineVersion"] for page in pages for one in page["DBEngineVersions"]]
 
-    def _create_instance(self) -> None:
+    def _creation(self) -> dict[str, t.Any]:
+        """What an instance is made with, whether empty or of a snapshot."""
         wanted = {name: value for name, value in self._wanted().items() if value is not None}
         for attribute in ("PerformanceInsightsEnabled", "IAMDatabaseAuthenticationEnabled"):
             wanted[rds_rules.SAME_VALUE[attribute]] = wanted.pop(attribute)
         if exports := wanted.pop("LogExports"):
             wanted["EnableCloudwatchLogsExports"] = exports
+        return {
+            **wanted,
+            "DBInstanceIdentifier": self.name,
+            "DBSubnetGroupName": self.group_name,
+            "Port": self.params["port"],
+        }
+
+    def _restore_instance(self) -> None:
+        snapshot = self.params["snapshot_identifier"]
+        given = {name: value for name, value in self._creation().items() if name not in rds_rules.NOT_OF_A_RESTORE}
+        marks = {rds_rules.RESTORED_FROM: snapshot, rds_rules.UNFINISHED: "true"}
+        self.rds.restore_db_instance_from_db_snapshot(
+            **given,
+            DBSnapshotIdentifier=snapshot,
+            Tags=ansible_dict_to_boto3_tag_list({**self.params["tags"], **marks}),
+            aws_retry=True,
+        )
+
+    def _create_instance(self) -> None:
+        wanted = self._creation()
         if wanted["MaxAllocatedStorage"] <= wanted["AllocatedStorage"]:
             del wanted["MaxAllocatedStorage"]
         if "." not in wanted["EngineVersion"]:
@@ -274,13 +331,10 @@ class Database:
         username, password = self._master_user()
         self._with_role(
             self.rds.create_db_instance,
-            DBInstanceIdentifier=self.name,
             Engine=rds_rules.ENGINE,
             DBName=self.params["database_name"],
             MasterUsername=username,
             MasterUserPassword=password,
-            Port=self.params["port"],
-            DBSubnetGroupName=self.name,
             StorageEncrypted=True,
             Tags=self._boto3_tags,
             **wanted,
@@ -310,10 +364,14 @@ class Database:
     # --- absent ----------------------------------------------------------------------------------------------------
 
     def plan_absent(self) -> aws_changes.Changes:
+        """The instance, what restores have left beside it, and then the groups that they share."""
         changes = aws_changes.Changes()
+        for instance in self._left_by_restores():
+            self._check_deletion(instance)
+            changes.want(instance["DBInstanceIdentifier"], "present", "absent", self._deletion(instance))
         if self.instance:
             self._check_deletion(self.instance)
-            changes.want("instance", "present", "absent", self._delete_instance)
+            changes.want("instance", "present", "absent", lambda: self._delete_instance(t.cast(dict, self.instance)))
         if self.subnet_group:
             changes.want("subnet_group", "present", "absent", self._delete_subnet_group)
         if self.parameter_group:
@@ -321,43 +379,46 @@ class Database:
         return changes
 
     def _check_deletion(self, instance: dict) -> None:
-        status = instance["DBInstanceStatus"]
+        status, name = instance["DBInstanceStatus"], instance["DBInstanceIdentifier"]
         if status == "deleting":
             return
         if instance.get("DeletionProtection") and not self.params["delete_protected"]:
-            raise ValueError(
-                f"Database {self.name}: its deletion protection is on; say rds_delete_protected=true to lift it"
-            )
+            raise ValueError(f"Database {name}: its deletion protection is on; say rds_delete_protected=true to lift it")
         if self.params["final_snapshot"] and status in rds_rules.WITHOUT_SNAPSHOT:
             raise ValueError(
-                f"Database {self.name}: RDS makes no final snapshot of a database that is {status};"
+                f"Database {name}: RDS makes no final snapshot of a database that is {status};"
                 " set rds_final_snapshot to false to delete it without one"
             )
 
-    def _delete_instance(self) -> None:
-        timeout = self.params["wait_timeout"]
-        if self.instance["DBInstanceStatus"] != "deleting":
+    def _deletion(self, instance: dict) -> t.Callable[[], None]:
+        return lambda: self._delete_instance(instance)
+
+    def _delete_instance(self, instance: dict) -> None:
+        timeout, name = self.params["wait_timeout"], instance["DBInstanceIdentifier"]
+        if instance["DBInstanceStatus"] != "deleting":
             keep: dict[str, t.Any] = {"SkipFinalSnapshot": True}
             if self.params["final_snapshot"]:
                 # RDS takes a snapshot only of an instance that it has finished making.
-                if self.instance["DBInstanceStatus"] not in rds_rules.USABLE | {"stopped", "storage-full"}:
-                    rds_client.await_usable(self.rds, self.name, timeout)
+                if instance["DBInstanceStatus"] not in rds_rules.USABLE | {"stopped", "storage-full"}:
+                    rds_client.await_usable(self.rds, name, timeout)
                 now = datetime.datetime.now(datetime.timezone.utc)
-                self.final_snapshot_id = f"{self.name}-final-{now:%Y%m%d-%H%M%S}"
+                self.final_snapshot_id = f"{name}-final-{now:%Y%m%d-%H%M%S}"
                 keep = {"SkipFinalSnapshot": False, "FinalDBSnapshotIdentifier": self.final_snapshot_id}
-            if self.instance.get("DeletionProtection"):
-                self._modify({"DeletionProtection": False})
-            self.rds.delete_db_instance(DBInstanceIdentifier=self.name, aws_retry=True, **keep)
-        rds_client.await_absent(self.rds, self.name, timeout)
+            if instance.get("DeletionProtection"):
+                self.rds.modify_db_instance(
+                    DBInstanceIdentifier=name, ApplyImmediately=True, DeletionProtection=False, aws_retry=True
+                )
+            self.rds.delete_db_instance(DBInstanceIdentifier=name, aws_retry=True, **keep)
+        rds_client.await_absent(self.rds, name, timeout)
 
     def _delete_subnet_group(self) -> None:
         try:
-            self.rds.delete_db_subnet_group(DBSubnetGroupName=self.name, aws_retry=True)
+            self.rds.delete_db_subnet_group(DBSubnetGroupName=self.group_name, aws_retry=True)
         except is_boto3_error_code(NO_SUBNET_GROUP):
             pass
 
     def _delete_parameter_group(self) -> None:
         try:
-            self.rds.delete_db_parameter_group(DBParameterGroupName=self.name, aws_retry=True)
+            self.rds.delete_db_parameter_group(DBParameterGroupName=self.group_name, aws_retry=True)
         except is_boto3_error_code(NO_PARAMETER_GROUP):
             pass

@@ -35,6 +35,19 @@ STUCK = {
 # Only these can be deleted, but not with a final snapshot (DeleteDBInstance, SkipFinalSnapshot).
 WITHOUT_SNAPSHOT = {"failed", "incompatible-create", "incompatible-network", "incompatible-restore"}
 
+# What an instance that was made of a snapshot carries: the name of the snapshot, for good, and a mark as long as it
+# still has the password and the settings of the snapshot's time.
+RESTORED_FROM, UNFINISHED = "mlflow-restored-from", "mlflow-restore-unfinished"
+# What a restore in place calls the restored instance until it takes its place, and the one whose place it takes.
+RESTORED, REPLACED = "-restored", "-replaced-"
+# Arguments of CreateDBInstance that RestoreDBInstanceFromDBSnapshot does not take: the snapshot says them, or they are
+# set afterwards.
+NOT_OF_A_RESTORE = (
+    "AllocatedStorage", "BackupRetentionPeriod", "EnablePerformanceInsights", "EngineVersion", "MaxAllocatedStorage",
+    "MonitoringInterval", "MonitoringRoleArn", "PerformanceInsightsKMSKeyId", "PreferredBackupWindow",
+    "PreferredMaintenanceWindow",
+)  # fmt: skip
+
 # Attribute of DescribeDBInstances -> argument of ModifyDBInstance, where wanted and current value compare as they are.
 SAME_VALUE = {
     "DBInstanceClass": "DBInstanceClass",
@@ -201,9 +214,42 @@ def modifications(instance: dict, wanted: dict[str, t.Any]) -> tuple[dict, dict]
     return change, before
 
 
+def tags_of(described: dict | None) -> dict[str, str]:
+    """The tags of an instance or a snapshot, as a dictionary."""
+    return {one["Key"]: one["Value"] for one in (described or {}).get("TagList", [])}
+
+
+def wanted_tags(instance: dict, tags: dict[str, str]) -> dict[str, str]:
+    """The tags that an instance is to have: those asked for, where it comes from, and the mark while it is not finished."""
+    kept = {RESTORED_FROM} | ({UNFINISHED} if instance["DBInstanceStatus"] == "creating" else set())
+    return {**tags, **{key: value for key, value in tags_of(instance).items() if key in kept}}
+
+
+def applied(instance: dict) -> bool:
+    """Whether RDS has the password that it was given last."""
+    return "MasterUserPassword" not in (instance.get("PendingModifiedValues") or {})
+
+
+def needs_reboot(instance: dict) -> bool:
+    """Whether parameters wait for a restart, as those do that differ from the snapshot's group."""
+    return any(one.get("ParameterApplyStatus") == "pending-reboot" for one in instance.get("DBParameterGroups", []))
+
+
+def left_by_restores(instances: t.Iterable[dict], identifier: str, owner_tags: dict[str, str]) -> list[dict]:
+    """The instances of this deployment that a restore in place has made or replaced, by name."""
+    found = (
+        one
+        for one in instances
+        if one["DBInstanceIdentifier"] == identifier + RESTORED or one["DBInstanceIdentifier"].startswith(identifier + REPLACED)
+    )
+    ours = (one for one in found if all(tags_of(one).get(key) == value for key, value in owner_tags.items()))
+    return sorted(ours, key=lambda one: one["DBInstanceIdentifier"])
+
+
 def summary(instance: dict | None) -> dict[str, t.Any]:
     """What others need to know about an instance; every value null when there is none."""
     instance = instance or {}
+    tags = tags_of(instance)
     endpoint = instance.get("Endpoint") or {}
     return {
         "db_instance_id": instance.get("DBInstanceIdentifier"),
@@ -215,4 +261,6 @@ def summary(instance: dict | None) -> dict[str, t.Any]:
         "engine_version": instance.get("EngineVersion"),
         "instance_class": instance.get("DBInstanceClass"),
         "kms_key_arn": instance.get("KmsKeyId"),
+        "restored_from": tags.get(RESTORED_FROM),
+        "restore_unfinished": UNFINISHED in tags if instance else None,
     }

@@ -136,6 +136,13 @@ class Bucket:
     def versioning(self) -> str:
         return self._read("get_bucket_versioning", "Status") or "Disabled"
 
+    def versioning_if_allowed(self) -> str | None:
+        """Enabled, Suspended or Disabled; None if we may not ask."""
+        try:
+            return self.versioning()
+        except is_boto3_error_code("AccessDenied"):
+            return None
+
     def encryption(self) -> str | None:
         """What new objects are encrypted with: a key of KMS, or the algorithm where it is a key of AWS's."""
         rules = (self._read("get_bucket_encryption", "ServerSideEncryptionConfiguration") or {}).get("Rules", [])

@@ -35,7 +35,9 @@ options:
     choices: [disabled, enabled, enhanced]
     default: disabled
   tags:
-    description: Tags of the cluster; with O(state=absent) the tags that it must carry to be removed.
+    description:
+      - Tags of the cluster; with O(state=absent) the tags that it must carry to be removed.
+      - Those of M(mlops.mlflow_aws.deployment_lock) are left alone.
     type: dict
     required: true
   wait_timeout:
@@ -84,7 +86,7 @@ cluster_arn:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, deployment_locks, ecs_client, ecs_rules
 
 CAPACITY_PROVIDERS = ["FARGATE", "FARGATE_SPOT"]
 INSIGHTS = "containerInsights"
@@ -106,7 +108,7 @@ def make_present(module: AnsibleAWSModule, ecs) -> None:
     before = {
         "capacity_providers": sorted(cluster.get("capacityProviders", [])) if cluster else [],
         "container_insights": insights(cluster) if cluster else None,
-        "tags": ecs_rules.tags_from_api(cluster.get("tags")) if cluster else {},
+        "tags": deployment_locks.without(ecs_rules.tags_from_api(cluster.get("tags"))) if cluster else {},
     }
     after = {
         "capacity_providers": CAPACITY_PROVIDERS,

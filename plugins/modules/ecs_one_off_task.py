@@ -26,12 +26,17 @@ options:
     type: str
     required: true
   container:
-    description: Name of the container whose command is replaced by O(command).
+    description: Name of the container that O(command) and O(environment) are for.
     type: str
   command:
     description: Command of the container for this run.
     type: list
     elements: str
+  environment:
+    description:
+      - Plain environment variables of O(container) for this run, in addition to those of the task definition. Never secret ones,
+        for everybody who may describe the task sees them.
+    type: dict
   subnets:
     description: IDs of the subnets in one of which the task runs.
     type: list
@@ -54,6 +59,10 @@ options:
     description: Tags of the task.
     type: dict
     default: {}
+  log_lines:
+    description: How many of the last lines that the task logged to return.
+    type: int
+    default: 20
   wait_timeout:
     description: Seconds until the task must have stopped.
     type: int
@@ -130,9 +139,12 @@ def request(params: dict) -> dict:
         },
         "tags": ecs_rules.tags_to_api(params["tags"]),
     }
-    if params["command"]:
-        overrides = [{"name": params["container"], "command": params["command"]}]
-        body["overrides"] = {"containerOverrides": overrides}
+    override: dict = {"command": params["command"]} if params["command"] else {}
+    if params["environment"]:
+        pairs = sorted(params["environment"].items())
+        override["environment"] = [{"name": name, "value": str(value)} for name, value in pairs]
+    if override:
+        body["overrides"] = {"containerOverrides": [{"name": params["container"], **override}]}
     return body
 
 
@@ -159,7 +171,7 @@ def run(module: AnsibleAWSModule) -> None:
 
     ended, task = ecs_client.poll(stopped, module.params["wait_timeout"])
     definition = ecs_client.describe_task_definition(ecs, module.params["task_definition"])
-    tail = ecs_client.log_tail(logs, definition, arn)
+    tail = ecs_client.log_tail(logs, definition, arn, module.params["log_lines"])
     what = f"One-off task {arn.rsplit('/', 1)[-1]} of {module.params['task_definition'].rsplit('/', 1)[-1]}"
     if not ended:
         ecs.stop_task(cluster=module.params["cluster"], task=arn, reason="wait_timeout is over", aws_retry=True)
@@ -178,14 +190,16 @@ def main() -> None:
             "task_definition": {"type": "str", "required": True},
             "container": {"type": "str"},
             "command": {"type": "list", "elements": "str"},
+            "environment": {"type": "dict"},
             "subnets": {"type": "list", "elements": "str", "required": True},
             "security_groups": {"type": "list", "elements": "str", "required": True},
             "assign_public_ip": {"type": "bool", "default": False},
             "started_by": {"type": "str", "default": "mlops.mlflow_aws"},
             "tags": {"type": "dict", "default": {}},
+            "log_lines": {"type": "int", "default": 20},
             "wait_timeout": {"type": "int", "default": 900},
         },
-        required_by={"command": ("container",)},
+        required_by={"command": ("container",), "environment": ("container",)},
         supports_check_mode=True,
     )
     if module.check_mode:

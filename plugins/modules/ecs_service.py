@@ -31,9 +31,12 @@ options:
   state:
     description:
       - V(present) makes the service as asked for.
+      - V(stopped) stops the tasks of a service that exists, draining them from the load balancer, and keeps it otherwise as it is.
       - V(absent) stops its tasks, draining them from the load balancer, and deletes it.
+      - V(restarted) replaces the tasks of a service by tasks like them, in a new deployment, so that they read their secrets anew, and
+        waits until the replaced ones have drained and ended.
     type: str
-    choices: [present, absent]
+    choices: [present, stopped, absent, restarted]
     default: present
   task_definition:
     description: ARN of the task definition, with its revision. Required with O(state=present).
@@ -94,14 +97,20 @@ options:
     type: int
   tags:
     description:
-      - Tags of the service, which its tasks get too.
-      - With O(state=absent) the tags that the service must carry to be removed.
+      - Tags of the service, which its tasks get too. The tag C(mlflow-upgrade) stays as it is (M(mlops.mlflow_aws.deployment_upgrade_check)).
+      - With O(state=absent) and O(state=restarted) the tags that the service must carry to be touched.
     type: dict
     required: true
   wait:
     description: Whether to wait until the service is steady, or gone.
     type: bool
     default: true
+  wait_for_replaced:
+    description:
+      - With O(state=present), whether to wait, too, until the tasks that were replaced have ended. Before that they still finish
+        requests, for as long as the load balancer takes to drain them.
+    type: bool
+    default: false
   wait_timeout:
     description: Seconds until the service must be steady, or gone.
     type: int
@@ -114,7 +123,9 @@ attributes:
     description: Shows the settings that differ, before and after.
     support: full
   idempotent:
-    description: Writes nothing when the service is as asked for, but still waits for it to be steady.
+    description:
+      - Writes nothing when the service is as asked for, but still waits for it to be steady.
+      - With the exception of O(state=restarted).
     support: full
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -137,6 +148,14 @@ EXAMPLES = r"""
     container: web
     container_port: 8000
     health_check_grace_period: 120
+    tags:
+      team: web
+
+- name: Let its tasks read their secrets anew
+  mlops.mlflow_aws.ecs_service:
+    name: web
+    cluster: web
+    state: restarted
     tags:
       team: web
 
@@ -179,7 +198,7 @@ import time
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, ecs_client, ecs_rules, mlflow_upgrade_plan
 
 
 def desired_settings(params: dict, desired_count: int) -> dict:
@@ -237,6 +256,8 @@ class Service:
         self.params = module.params
         self.ecs = ecs_client.connect(module, "ecs")
         self.label = f"Service {self.params['name']} in cluster {self.params['cluster']}"
+        # The deployment to be judged by, where its task definition does not tell it from others.
+        self.deployment_id: str | None = None
 
     def describe(self) -> dict | None:
         return ecs_client.describe_service(self.ecs, self.params["cluster"], self.params["name"])
@@ -253,7 +274,7 @@ class Service:
         before, after = ecs_rules.comparable(current_settings(service), settings)
         # ECS takes another strategy only together with a new deployment.
         moves = service is not None and before["capacityProviderStrategy"] != after["capacityProviderStrategy"]
-        before_tags = ecs_rules.tags_from_api(service.get("tags")) if service else {}
+        before_tags = mlflow_upgrade_plan.without(ecs_rules.tags_from_api(service.get("tags"))) if service else {}
         push = moves or (service is not None and ecs_rules.rollout_needs_push(service))
         differs = before != after or push
         changed = differs or before_tags != self.params["tags"]
@@ -262,6 +283,8 @@ class Service:
             self.apply(service, settings, before_tags, differs, push)
         if self.params["wait"] and not self.module.check_mode:
             self.wait_until_steady()
+            if self.params["wait_for_replaced"]:
+                self.wait_until_ended()
         self.module.exit_json(
             changed=changed,
             service=self.result(),
@@ -295,15 +318,68 @@ class Service:
         if to_remove:
             self.ecs.untag_resource(resourceArn=service["serviceArn"], tagKeys=to_remove, aws_retry=True)
 
+    def refuse_others(self, service: dict, remedy: str) -> None:
+        if not ecs_rules.carries(ecs_rules.tags_from_api(service.get("tags")), self.params["tags"]):
+            self.module.fail_json(
+                msg=f"{self.label} does not carry the tags {self.params['tags']}: it is not ours to touch; {remedy}"
+            )
+
+    def restart(self) -> None:
+        service, started = self.describe(), time.monotonic()
+        if service is None or service["status"] != "ACTIVE":
+            self.module.fail_json(msg=f"{self.label} does not run: deploy it first")
+        self.refuse_others(service, "correct the name")
+        self.params["task_definition"] = service["taskDefinition"]
+        balancers = service.get("loadBalancers", [])
+        self.params["target_group_arn"] = balancers[0].get("targetGroupArn") if balancers else None
+        if not self.module.check_mode:
+            where = {"cluster": self.params["cluster"], "service": self.params["name"]}
+            answer = self.ecs.update_service(**where, forceNewDeployment=True, aws_retry=True)
+            self.deployment_id = ecs_rules.primary_deployment(answer["service"])["id"]
+            if self.params["wait"]:
+                self.wait_until_steady()
+                self.wait_until_ended()
+        self.module.exit_json(
+            changed=True,
+            service=self.result(),
+            seconds=round(time.monotonic() - started, 1),
+            diff={"before": {"tasks": "as they were"}, "after": {"tasks": "new ones"}},
+        )
+
+    def make_stopped(self) -> None:
+        service = self.describe()
+        started = time.monotonic()
+        before = service["desiredCount"] if service else 0
+        if service:
+            self.refuse_others(service, "stop it by hand or correct the name")
+            if not self.module.check_mode:
+                if before:
+                    self.ecs.update_service(
+                        cluster=self.params["cluster"], service=self.params["name"], desiredCount=0, aws_retry=True
+                    )
+                if self.params["wait"]:
+                    self.wait_until_stopped()
+        self.module.exit_json(
+            changed=before > 0,
+            service=self.result(),
+            seconds=round(time.monotonic() - started, 1),
+            diff={"before": {"desiredCount": before}, "after": {"desiredCount": 0}},
+        )
+
+    def wait_until_stopped(self) -> None:
+        in_time, _answer = ecs_client.poll(
+            lambda: not (self.describe() or {}).get("runningCount"), self.params["wait_timeout"]
+        )
+        if not in_time:
+            self.module.fail_json(
+                msg=f"{self.label} still has tasks that run after {self.params['wait_timeout']} s: raise wait_timeout"
+            )
+
     def make_absent(self) -> None:
         service = self.describe()
         started = time.monotonic()
         if service:
-            if not ecs_rules.carries(ecs_rules.tags_from_api(service.get("tags")), self.params["tags"]):
-                self.module.fail_json(
-                    msg=f"{self.label} does not carry the tags {self.params['tags']}: it is not ours to remove;"
-                    " remove it by hand or correct the name"
-                )
+            self.refuse_others(service, "remove it by hand or correct the name")
             if not self.module.check_mode:
                 if service["status"] != "DRAINING":
                     self.ecs.delete_service(
@@ -356,7 +432,7 @@ class Service:
                 verdict = ecs_rules.Verdict("failed", "the service was deleted meanwhile")
             else:
                 healthy = self.healthy_targets()
-                verdict = ecs_rules.rollout_verdict(service, self.params["task_definition"], healthy)
+                verdict = self.judge(service, healthy)
             return verdict.state != "progressing"
 
         in_time, _answer = ecs_client.poll(decided, self.params["wait_timeout"])
@@ -364,6 +440,23 @@ class Service:
             return
         late = "" if in_time else f"not steady after {self.params['wait_timeout']} s: "
         self.fail_with_task(f"{self.label} failed: {late}{verdict.reason}")
+
+    def wait_until_ended(self) -> None:
+        """Tasks that ECS counts no more still answer, with what they began with, until they have drained."""
+
+        def ended() -> bool:
+            return all(task["lastStatus"] in ("DEPROVISIONING", "STOPPED") for task in self.tasks("STOPPED"))
+
+        in_time, _answer = ecs_client.poll(ended, self.params["wait_timeout"])
+        if not in_time:
+            self.module.fail_json(
+                msg=f"{self.label}: tasks that were replaced still drain after {self.params['wait_timeout']} s: raise wait_timeout"
+            )
+
+    def judge(self, service: dict, healthy: int | None) -> ecs_rules.Verdict:
+        if self.deployment_id:
+            return ecs_rules.restart_verdict(service, self.deployment_id, healthy)
+        return ecs_rules.rollout_verdict(service, self.params["task_definition"], healthy)
 
     def fail_with_task(self, reason: str) -> None:
         """Fail with what the latest failed task of this task definition said; it says more than the service does."""
@@ -395,7 +488,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "cluster": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "stopped", "absent", "restarted"], "default": "present"},
             "task_definition": {"type": "str"},
             "desired_count": {"type": "int"},
             "min_count": {"type": "int"},
@@ -413,6 +506,7 @@ def main() -> None:
             "health_check_grace_period": {"type": "int"},
             "tags": {"type": "dict", "required": True},
             "wait": {"type": "bool", "default": True},
+            "wait_for_replaced": {"type": "bool", "default": False},
             "wait_timeout": {"type": "int", "default": 900},
         },
         required_if=[("state", "present", ["task_definition", "desired_count", "subnets", "security_groups"])],
@@ -422,10 +516,13 @@ def main() -> None:
     )
     service = Service(module)
     with aws_changes.one_line_failures(module, "ecs", service.label):
-        if module.params["state"] == "present":
-            service.make_present()
-        else:
-            service.make_absent()
+        make = {
+            "present": service.make_present,
+            "stopped": service.make_stopped,
+            "absent": service.make_absent,
+            "restarted": service.restart,
+        }
+        make[module.params["state"]]()
 
 
 if __name__ == "__main__":

@@ -18,17 +18,32 @@ description:
   - Changes of an instance that exists are applied at once. What cannot be done without risk is refused - shrinking
     storage, another major version, going back to an older one.
   - An instance that is still being deleted is awaited and made anew. One that is still being created is left alone.
-  - Wraps C(CreateDBInstance), C(ModifyDBInstance), C(DeleteDBInstance), C(CreateDBSubnetGroup),
+  - No empty instance is made where a restore in place has left one that is to take its place, or whose place was to be taken.
+  - Wraps C(CreateDBInstance), C(RestoreDBInstanceFromDBSnapshot), C(ModifyDBInstance), C(DeleteDBInstance), C(CreateDBSubnetGroup),
     C(CreateDBParameterGroup) and their kin of the Amazon RDS API, and C(GetSecretValue) of AWS Secrets Manager.
 options:
   db_instance_identifier:
-    description: Identifier of the instance, also the name of the subnet group and the parameter group.
+    description: Identifier of the instance.
     type: str
     required: true
+  group_name:
+    description: Name of the subnet group and the parameter group; empty for that of the instance.
+    type: str
+    default: ""
+  snapshot_identifier:
+    description:
+      - Name or ARN of a snapshot whose data a new instance begins with; empty for an empty database. An instance that exists keeps its
+        data.
+      - RDS gives the new instance the password and some settings of the snapshot's time. A run that finds it available sets those that
+        are asked for, waits until the password works, and takes away the tag C(mlflow-restore-unfinished) last. The tag
+        C(mlflow-restored-from) stays.
+    type: str
+    default: ""
   state:
     description:
       - V(present) starts making or changing the database.
-      - V(absent) removes it and waits until it is gone.
+      - V(absent) removes it and waits until it is gone; with it what restores in place have left beside it, C(<identifier>-restored) and
+        C(<identifier>-replaced-...), by the same rules.
     type: str
     choices: [present, absent]
     default: present
@@ -178,6 +193,21 @@ EXAMPLES = r"""
     tags:
       team: web
 
+- name: Bring it back as it was
+  mlops.mlflow_aws.rds_postgres:
+    db_instance_identifier: web-db
+    snapshot_identifier: web-db-backup-20261128-020000
+    subnet_ids: [subnet-0a1b2c3d4e5f60718, subnet-0f1e2d3c4b5a69788]
+    security_group_ids: [sg-0a1b2c3d4e5f60718]
+    master_secret_id: web/database
+    database_name: web
+    engine_version: "15"
+    instance_class: db.t3.micro
+    owner_tags:
+      team: web
+    tags:
+      team: web
+
 - name: Remove it, but keep a last snapshot
   mlops.mlflow_aws.rds_postgres:
     db_instance_identifier: web-db
@@ -203,6 +233,8 @@ instance:
     engine_version: "15.7"
     instance_class: db.t3.micro
     kms_key_arn: null
+    restored_from: null
+    restore_unfinished: false
 final_snapshot_id:
   description: Identifier of the last snapshot that this run made, null if it made none.
   returned: success
@@ -217,6 +249,8 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_change
 def argument_spec() -> dict:
     return {
         "db_instance_identifier": {"type": "str", "required": True},
+        "group_name": {"type": "str", "default": ""},
+        "snapshot_identifier": {"type": "str", "default": ""},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "subnet_ids": {"type": "list", "elements": "str", "default": []},
         "security_group_ids": {"type": "list", "elements": "str", "default": []},

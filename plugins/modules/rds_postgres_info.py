@@ -68,6 +68,8 @@ instance:
     engine_version: "15.7"
     instance_class: db.t3.micro
     kms_key_arn: arn:aws:kms:eu-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
+    restored_from: null
+    restore_unfinished: false
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule

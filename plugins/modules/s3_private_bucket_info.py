@@ -77,6 +77,11 @@ kms_key:
       ask.
   returned: success
   type: str
+versioning:
+  description: V(Enabled), V(Suspended) or V(Disabled); null when there is no bucket, and where these credentials may not ask.
+  returned: success
+  type: str
+  sample: Enabled
 region:
   description: Region that was asked.
   returned: success
@@ -122,6 +127,7 @@ def main() -> None:
         tags = bucket.tags_if_allowed() if exists else {}
         missing = browsers(bucket, module.params["cors_origins"], module.warn) if exists else []
         kms_key = bucket.kms_key_if_allowed() if exists else ""
+        versioning = bucket.versioning_if_allowed() if exists else None
     if module.params["must_exist"] and not exists:
         module.fail_json(
             msg=f"Bucket {bucket.name}: there is no such bucket; create it, correct the name,"
@@ -134,6 +140,7 @@ def main() -> None:
         owned=owned,
         arn=bucket.arn if exists else None,
         kms_key=kms_key,
+        versioning=versioning,
         region=module.region,
         cors_missing=missing,
     )

@@ -137,7 +137,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     ansible_dict_to_boto3_tag_list,
     boto3_tag_list_to_ansible_dict,
 )
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, secret_values
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, secret_values, user_secrets
 
 # DeleteSecret, RecoveryWindowInDays
 RECOVERY_WINDOWS = {0, *range(7, 31)}
@@ -154,6 +154,7 @@ class Secret:
         self.tags: dict[str, str] = {}
         self.state = "absent"
         self.kms_key = ""
+        self.rotating = False
 
     def find(self, owner_tags: dict[str, str]) -> None:
         """Read what there is; ValueError if it is not ours."""
@@ -164,6 +165,7 @@ class Secret:
         self.arn = found["ARN"]
         self.tags = boto3_tag_list_to_ansible_dict(found.get("Tags", []))
         self.kms_key = found.get("KmsKeyId") or ""
+        self.rotating = user_secrets.version_at(found.get("VersionIdsToStages"), user_secrets.PENDING) is not None
         self.state = "scheduled for deletion" if found.get("DeletedDate") else "present"
         if not aws_changes.carries(self.tags, owner_tags):
             remedy = "choose another name, or tag or remove it by hand"
@@ -191,7 +193,12 @@ class Secret:
         except is_boto3_error_code("ResourceNotFoundException"):
             return False  # made by hand, without a first version
         wanted = self.wanted
-        secret_values.compare(self.name, stored.get("SecretString"), wanted["key"], wanted["fields"], wanted["value"])
+        try:
+            secret_values.compare(self.name, stored.get("SecretString"), wanted["key"], wanted["fields"], wanted["value"])
+        except ValueError:
+            if self.rotating:
+                raise ValueError(f"Secret {self.name}: its rotation is unfinished; complete that first, then run this again") from None
+            raise
         return True
 
     def restore(self) -> None:

@@ -11,7 +11,7 @@ module: secretsmanager_secret_value
 version_added: "0.1.0"
 short_description: Read a secret, or one key of a JSON secret, from AWS Secrets Manager
 description:
-  - Reads the current version of a secret. Unlike a lookup it runs where the play's environment holds, with its
+  - Reads a version of a secret, the current one unless another is asked for. Unlike a lookup it runs where the play's environment holds, with its
     credentials, region and endpoint.
   - The result holds the secret in plain text, so B(always set) C(no_log=true) on the task.
   - Wraps C(GetSecretValue) of the AWS Secrets Manager API.
@@ -25,6 +25,10 @@ options:
       - Key of the JSON object that the secret is; its value is returned.
       - Without it the whole text of the secret is returned.
     type: str
+  version_stage:
+    description: Staging label of the version, such as V(AWSPENDING) or V(AWSPREVIOUS).
+    type: str
+    default: AWSCURRENT
 extends_documentation_fragment:
   - mlops.mlflow_aws.read_only
   - amazon.aws.common.modules
@@ -93,17 +97,18 @@ def main() -> None:
         argument_spec={
             "secret_id": {"type": "str", "required": True, "no_log": False},
             "key": {"type": "str", "no_log": False},
+            "version_stage": {"type": "str", "default": "AWSCURRENT"},
         },
         supports_check_mode=True,
     )
-    secret_id, key = module.params["secret_id"], module.params["key"]
+    secret_id, key, label = (module.params[name] for name in ("secret_id", "key", "version_stage"))
     client = module.client("secretsmanager", retry_decorator=AWSRetry.jittered_backoff(retries=8))
     with aws_changes.one_line_failures(module, "secretsmanager", f"secret_id = {secret_id}"):
         try:
-            answer = client.get_secret_value(SecretId=secret_id, aws_retry=True)
+            answer = client.get_secret_value(SecretId=secret_id, VersionStage=label, aws_retry=True)
         except is_boto3_error_code("ResourceNotFoundException"):
             raise ValueError(
-                f"secret_id = {secret_id}: there is no such secret, or it has no value, in {module.region};"
+                f"secret_id = {secret_id}: there is no such secret, or it has no version {label}, in {module.region};"
                 " check the name and the region"
             ) from None
         except is_boto3_error_code("InvalidRequestException"):

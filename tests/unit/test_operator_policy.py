@@ -40,7 +40,9 @@ def test_nothing_else_is_allowed():
         ("s3:DeleteObjectVersion", "arn:PARTITION:s3:::BUCKET/*"),
         ("scheduler:DeleteSchedule", "arn:PARTITION:scheduler:REGION:ACCOUNT:schedule/DEPLOYMENT*/*"),
         ("rds:CreateDBSnapshot", "arn:PARTITION:rds:REGION:ACCOUNT:db:DEPLOYMENT-db"),
-        ("rds:CreateDBSnapshot", "arn:PARTITION:rds:REGION:ACCOUNT:snapshot:DEPLOYMENT-db-final-*"),
+        ("rds:CreateDBSnapshot", "arn:PARTITION:rds:REGION:ACCOUNT:snapshot:DEPLOYMENT-db-*"),
+        ("rds:RestoreDBInstanceFromDBSnapshot", "arn:PARTITION:rds:REGION:ACCOUNT:snapshot:*"),
+        ("rds:ModifyDBInstance", "arn:PARTITION:rds:REGION:ACCOUNT:db:DEPLOYMENT-db-*"),
         ("backup:DeleteRecoveryPoint", "arn:PARTITION:rds:REGION:ACCOUNT:snapshot:awsbackup:*"),
         ("backup-storage:MountCapsule", "*"),
         # Alarms are looked for by the beginning of their names, which AWS takes for all.
@@ -50,6 +52,11 @@ def test_nothing_else_is_allowed():
 def test_what_no_call_shows_is_allowed_too(action, resource):
     resources = [one["Resource"] for policy in kept() for one in policy["Statement"] if action in one["Action"]]
     assert any(resource in one for one in resources)
+
+
+def test_of_snapshots_only_those_on_demand_are_deleted():
+    resources = [one["Resource"] for policy in kept() for one in policy["Statement"] if "rds:DeleteDBSnapshot" in one["Action"]]
+    assert resources == [["arn:PARTITION:rds:REGION:ACCOUNT:snapshot:DEPLOYMENT-db-backup-*"]]
 
 
 def test_policies_fit_with_the_longest_names():

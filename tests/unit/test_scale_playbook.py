@@ -38,6 +38,11 @@ def wires(name: str) -> dict[tuple[str, str], dict[str, object]]:
     return found
 
 
+@pytest.mark.parametrize("entry", [("rds", "main"), ("rds", "wait")])
+def test_a_restored_database_is_wired_as_a_deployed_one(entry):
+    assert wires("tasks/restored_database.yml")[entry] == wires("site.yml")[entry]
+
+
 @pytest.mark.parametrize("entry", sorted(OTHERWISE))
 def test_scaling_wires_as_a_deployment_does(entry):
     site = wires("site.yml")[entry]

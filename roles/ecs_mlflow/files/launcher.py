@@ -5,7 +5,12 @@
 
   python -c <this file> serve      install, check the databases, then become the MLflow server
   python -c <this file> migrate    install, prepare both databases and the admin user, then end
-  python -c <this file> gc         install, remove for good what was deleted in MLflow long ago, then end
+  python -c <this file> settle     install, end what `migrate` keeps up while two versions run, then end
+  python -c <this file> gc         install, remove for good what was deleted in MLflow long ago, then end;
+                                   with --dry-run only tell what that would be
+  python -c <this file> count      install, count what both databases hold, then end
+  python -c <this file> companion create    install, make a second login that works with the data only, then end
+  python -c <this file> companion drop      install, remove it again, then end
 
 It travels inside an ECS task definition, hence one file; what is not standard library is there after the installation.
 Exit codes: 64 wrong use, 65 wrong schema, 69 database or package index unavailable, 70 MLflow failed,
@@ -55,6 +60,8 @@ VARIABLES = {
     "CORS_ORIGINS": "",
     "LOCK_WAIT_SECONDS": 900,
     "GC_OLDER_THAN_DAYS": 30,
+    "COMPANION_USERNAME": "",  # of the second login that lets servers go on while the first one's password changes
+    "COMPANION_VERIFIER": "",  # SCRAM-SHA-256$...: what PostgreSQL is to store of its password
     "GRACEFUL_TIMEOUT_SECONDS": 50,  # less than the task's stop timeout
     "KEEP_ALIVE_SECONDS": 620,  # more than the load balancer's idle timeout, or it answers 502 now and then
 }
@@ -75,6 +82,7 @@ SINCE = {
     "host_check": (3, 5),
     "own_auth_version_table": (3, 6),  # before: both stores count in `alembic_version`
     "ascii_native_routes": (3, 9),
+    "refusing_grants": (3, 17),  # grants since 3.13, DENY among them since then; before: a table for each kind of resource
     "signed_downloads": (3, 17),  # and clients that ask for them by themselves
 }
 LOCKS = {"migration": 0x6D6C666C6F77, "collection": 0x6D6C66676331}  # "mlflow", "mlfgc1"
@@ -329,7 +337,6 @@ def migrate(settings: Settings) -> None:
     auth_connection = connect(settings, settings.auth_db_name, start + settings.db_wait_seconds)
     tracking = schema_state(connection, settings, "tracking")
     auth = schema_state(auth_connection, settings, "auth")
-    auth_connection.close()
     refuse_newer(settings, settings.db_name, tracking)
     refuse_newer(settings, settings.auth_db_name, auth)
 
@@ -340,11 +347,15 @@ def migrate(settings: Settings) -> None:
     warnings.simplefilter("ignore")
     migrate_tracking(settings, tracking)
     step(f"tracking store: schema was {tracking}, is current")
+    announce_mirror(auth_connection, settings)
     from mlflow.server.auth.db.cli import commands
     commands(["upgrade", "--url", settings.database_uri(settings.auth_db_name)], standalone_mode=False)
     step(f"user store: schema was {auth}, is current")
+    start_mirror(auth_connection, connection)
+    auth_connection.close()
     step(make_admin(settings))
     connection.close()
+    count(settings)
 
 
 def migrate_tracking(settings: Settings, state: str) -> None:
@@ -377,14 +388,188 @@ def make_admin(settings: Settings) -> str:
                               f"{settings.mlflow_version} ({one_line(error)}): change the admin's secret") from None
 
 
+def ready_database(settings: Settings, store: str = "tracking"):
+    """A connection to a store's database, once what is pinned is installed and if the schema is this version's."""
+    if "psycopg2" not in sys.modules:
+        install(settings)
+    database = settings.db_name if store == "tracking" else settings.auth_db_name
+    connection = connect(settings, database, time.monotonic() + settings.db_wait_seconds)
+    require_current(connection, settings, store, database)
+    return connection
+
+
+# Permissions while versions before and since 3.13 run side by side
+
+# MLflow copies permissions into grants once, but not those that refuse, and what older tasks write afterwards is lost.
+# So each version's tables follow the other's until `settle`. `launcher_mirror` is made before the migration: a database
+# that has it and no triggers is one that a killed `migrate` left.
+MIRROR = """
+LOCK TABLE experiment_permissions, registered_model_permissions IN SHARE ROW EXCLUSIVE MODE;
+CREATE TABLE launcher_prompts (name text PRIMARY KEY);
+CREATE FUNCTION launcher_grant(old_row jsonb, wanted text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    of_user integer; member integer := old_row->>'user_id'; own text := '__user_' || member || '__'; kind text := 'experiment';
+    resource text := coalesce(old_row->>'experiment_id', old_row->>'name');
+BEGIN
+    IF old_row ? 'name' THEN
+        kind := CASE WHEN EXISTS (SELECT FROM launcher_prompts WHERE name = resource) THEN 'prompt' ELSE 'registered_model' END;
+    END IF;
+    IF wanted IS NULL THEN
+        DELETE FROM role_permissions WHERE resource_type = kind AND resource_pattern = resource
+            AND role_id IN (SELECT id FROM roles WHERE name = own AND workspace = 'default');
+        RETURN;
+    END IF;
+    INSERT INTO roles (name, workspace) VALUES (own, 'default') ON CONFLICT DO NOTHING;
+    SELECT id INTO of_user FROM roles WHERE name = own AND workspace = 'default';
+    INSERT INTO user_role_assignments (user_id, role_id) VALUES (member, of_user) ON CONFLICT DO NOTHING;
+    INSERT INTO role_permissions (role_id, resource_type, resource_pattern, permission)
+        VALUES (of_user, kind, resource, replace(wanted, 'NO_PERMISSIONS', 'DENY'))
+        ON CONFLICT (role_id, resource_type, resource_pattern) DO UPDATE SET permission = EXCLUDED.permission;
+END $$;
+CREATE FUNCTION launcher_forward() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_trigger_depth() = 1 THEN
+        IF TG_OP <> 'INSERT' THEN PERFORM launcher_grant(to_jsonb(OLD), NULL); END IF;
+        IF TG_OP <> 'DELETE' THEN PERFORM launcher_grant(to_jsonb(NEW), NEW.permission); END IF;
+        INSERT INTO launcher_mirror (old_row, wanted) VALUES
+            (CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END, NEW.permission);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION launcher_permit(one role_permissions, wanted text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE member integer; resource text := one.resource_pattern;
+BEGIN
+    SELECT substring(name FROM '^__user_([0-9]+)__$') INTO member FROM roles WHERE id = one.role_id AND workspace = 'default';
+    IF member IS NULL OR resource = '*' THEN RETURN; END IF;
+    wanted := CASE wanted WHEN 'DENY' THEN 'NO_PERMISSIONS' WHEN 'USE' THEN 'READ' ELSE wanted END;
+    IF one.resource_type = 'experiment' THEN
+        DELETE FROM experiment_permissions WHERE user_id = member AND experiment_id = resource;
+        INSERT INTO experiment_permissions (user_id, experiment_id, permission)
+            SELECT member, resource, wanted WHERE wanted IS NOT NULL;
+    ELSIF one.resource_type IN ('registered_model', 'prompt') THEN
+        DELETE FROM registered_model_permissions WHERE user_id = member AND name = resource;
+        INSERT INTO registered_model_permissions (user_id, name, permission)
+            SELECT member, resource, wanted WHERE wanted IS NOT NULL;
+    END IF;
+END $$;
+CREATE FUNCTION launcher_backward() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_trigger_depth() = 1 THEN
+        IF TG_OP <> 'INSERT' THEN PERFORM launcher_permit(OLD, NULL); END IF;
+        IF TG_OP <> 'DELETE' THEN PERFORM launcher_permit(NEW, NEW.permission); END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION launcher_leave() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE own text := '__user_' || OLD.id || '__';
+BEGIN
+    DELETE FROM user_role_assignments WHERE user_id = OLD.id;
+    DELETE FROM role_permissions WHERE role_id IN (SELECT id FROM roles WHERE name = own);
+    DELETE FROM roles WHERE name = own;
+    RETURN OLD;
+END $$;
+"""
+COPY = """
+DELETE FROM role_permissions WHERE resource_type IN ('experiment', 'registered_model')
+    AND role_id IN (SELECT id FROM roles WHERE name ~ '^__user_[0-9]+__$');
+SELECT launcher_grant(to_jsonb(one), permission) FROM experiment_permissions AS one;
+SELECT launcher_grant(to_jsonb(one), permission) FROM registered_model_permissions AS one;
+CREATE TRIGGER launcher_forward AFTER INSERT OR UPDATE OR DELETE ON experiment_permissions
+    FOR EACH ROW EXECUTE FUNCTION launcher_forward();
+CREATE TRIGGER launcher_forward AFTER INSERT OR UPDATE OR DELETE ON registered_model_permissions
+    FOR EACH ROW EXECUTE FUNCTION launcher_forward();
+CREATE TRIGGER launcher_backward AFTER INSERT OR UPDATE OR DELETE ON role_permissions
+    FOR EACH ROW EXECUTE FUNCTION launcher_backward();
+CREATE TRIGGER launcher_leave BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION launcher_leave();
+COMMIT;
+"""
+REFUSALS = """
+SELECT username, resource_type, resource_pattern FROM role_permissions AS p
+JOIN user_role_assignments AS a USING (role_id) JOIN users AS u ON u.id = a.user_id
+WHERE permission = 'DENY' ORDER BY username, resource_type, resource_pattern"""
+WRITTEN = """
+SELECT username, CASE WHEN old_row ? 'name' THEN 'registered_model' ELSE 'experiment' END,
+    coalesce(old_row->>'experiment_id', old_row->>'name'), coalesce(wanted, 'nothing')
+FROM launcher_mirror AS m JOIN users AS u ON u.id = (old_row->>'user_id')::integer ORDER BY m.id"""
+PROMPTS = "SELECT name FROM registered_model_tags WHERE key = 'mlflow.prompt.is_prompt' AND lower(value) = 'true'"
+# MLflow does the same where both stores share a database. A grant that is there already stays.
+TAKE_PROMPTS = """
+UPDATE role_permissions AS p SET resource_type = 'prompt'
+WHERE resource_type = 'registered_model' AND resource_pattern = ANY(%s) AND NOT EXISTS (
+    SELECT FROM role_permissions AS o WHERE o.role_id = p.role_id AND o.resource_type = 'prompt'
+    AND o.resource_pattern = p.resource_pattern)"""
+END_MIRROR = """
+DROP FUNCTION launcher_forward, launcher_backward, launcher_leave, launcher_grant, launcher_permit CASCADE;
+DROP TABLE launcher_prompts, launcher_mirror;
+COMMIT;
+"""
+MOST_LINES = 200
+
+
+def ask(connection, statement: str, *values: object) -> list[tuple]:
+    cursor = connection.cursor()
+    cursor.execute(statement, values or None)
+    return cursor.fetchall()
+
+
+def announce_mirror(auth, settings: Settings) -> None:
+    """Note in the user store, before its migration, that permissions are about to become grants."""
+    ((before,),) = ask(auth, "SELECT to_regclass('users') IS NOT NULL AND to_regclass('roles') IS NULL")
+    if before and settings.has("refusing_grants"):
+        auth.cursor().execute("CREATE TABLE IF NOT EXISTS launcher_mirror (id serial PRIMARY KEY, old_row jsonb, wanted text)")
+
+
+def mirror_state(auth) -> tuple[bool, bool]:
+    """Whether permissions and grants are to follow each other, and whether they do."""
+    ((announced, running),) = ask(
+        auth, "SELECT to_regclass('launcher_mirror') IS NOT NULL, to_regclass('launcher_prompts') IS NOT NULL")
+    return announced, running
+
+
+def start_mirror(auth, tracking) -> None:
+    """Carry refusals over, and let permissions and grants follow each other from here on."""
+    announced, running = mirror_state(auth)
+    if not announced:
+        return
+    if not running:
+        cursor = auth.cursor()
+        cursor.execute("BEGIN")
+        cursor.execute(MIRROR)
+        cursor.executemany("INSERT INTO launcher_prompts VALUES (%s) ON CONFLICT DO NOTHING", ask(tracking, PROMPTS))
+        cursor.execute(COPY)
+    refusals = ask(auth, REFUSALS)
+    say(f"permissions follow those of the older version until `settle`; {len(refusals)} refusals are grants of DENY")
+    for user, kind, resource in refusals[:MOST_LINES]:
+        say(f"refused: {user!r} on {kind} {resource!r}")
+
+
+def settle(settings: Settings) -> None:
+    """End what `start_mirror` began, once no task of the older version runs, and tell what such tasks wrote meanwhile."""
+    install(settings)
+    deadline = time.monotonic() + settings.db_wait_seconds
+    tracking = connect(settings, settings.db_name, deadline)
+    auth = connect(settings, settings.auth_db_name, deadline)
+    take_lock(tracking, settings, "migration")
+    announced, running = mirror_state(auth)
+    if announced and not running:
+        raise Problem(DATA, f"the migration of {settings.auth_db_name!r} is not over: run `migrate` first")
+    written = ask(auth, WRITTEN) if running else []
+    if running:
+        cursor = auth.cursor()
+        cursor.execute("BEGIN")
+        cursor.execute(TAKE_PROMPTS, ([name for (name,) in ask(tracking, PROMPTS)],))
+        cursor.execute(END_MIRROR)
+    say(f"settled; the older version wrote {len(written)} permissions while both ran, all of them kept")
+    for user, kind, resource, permission in written[:MOST_LINES]:
+        say(f"kept: {user!r} has {permission} on {kind} {resource!r}")
+
+
 # Garbage collection
 
 def collect_garbage(settings: Settings) -> None:
     """`mlflow gc` in this process: its argument is a URI with the password, and the artifacts are at hand here, so that
     it needs neither the server nor a login."""
-    install(settings)
-    connection = connect(settings, settings.db_name, time.monotonic() + settings.db_wait_seconds)
-    require_current(connection, settings, "tracking", settings.db_name)
+    connection = ready_database(settings)
     take_lock(connection, settings, "collection")
     import logging
     logging.disable(logging.INFO)
@@ -427,6 +612,34 @@ def collect_garbage(settings: Settings) -> None:
     connection.close()
 
 
+def preview_garbage(settings: Settings) -> None:
+    """What `gc` would remove now: the oldest of it by name, all of it in figures."""
+    cursor, days = ready_database(settings).cursor(), settings.gc_older_than_days
+    before, going = count_deleted(cursor), []
+    cutoff = int(time.time() * 1000) - days * 86_400_000
+    for kind, question in GOING.items():
+        cursor.execute(question, (cutoff,))
+        found = cursor.fetchall()
+        going.append(len(found))
+        for name, moment, place in found[:PREVIEWED]:
+            when = time.strftime("%Y-%m-%d", time.gmtime(moment / 1000))
+            say(f"would remove {kind} {one_line(name, 80)!r} ({place}), deleted on {when}")
+        if len(found) > PREVIEWED:
+            say(f"would remove {len(found) - PREVIEWED} more {kind}s")
+    runs, experiments = going
+    say(f"{before[0] - runs} runs and {before[1] - experiments} experiments were deleted since then and would stay")
+    say(f"would remove {runs} runs and {experiments} experiments that were deleted more than {days} days ago")
+
+
+# By the rules of `mlflow gc`: name, moment and what tells it from others of that name.
+GOING = {
+    "run": "SELECT name, deleted_time, run_uuid FROM runs WHERE lifecycle_stage = 'deleted' AND deleted_time <= %s "
+           "ORDER BY deleted_time, run_uuid",
+    "experiment": "SELECT name, last_update_time, experiment_id FROM experiments WHERE lifecycle_stage = 'deleted' "
+                  "AND last_update_time < %s ORDER BY last_update_time, experiment_id",
+}
+PREVIEWED = 7
+
 # In use: a registered model has its files there.
 OLD_EXPERIMENTS = """
 SELECT experiment_id, artifact_location, EXISTS (
@@ -442,6 +655,86 @@ def count_deleted(cursor) -> list[int]:
         cursor.execute(f"SELECT count(*) FROM {table} WHERE lifecycle_stage = 'deleted'")
         counts.append(cursor.fetchone()[0])
     return counts
+
+
+# What there is
+
+COUNTED = {"tracking": ("experiments", "runs", "params", "metrics", "registered_models", "model_versions"), "auth": ("users",)}
+
+
+def count(settings: Settings) -> None:
+    """Rows of both databases, deleted ones too, in one line: two databases with the same content say the same."""
+    counts = []
+    for store, tables in COUNTED.items():
+        connection = ready_database(settings, store)
+        cursor = connection.cursor()
+        for table in tables:
+            cursor.execute(f"SELECT count(*) FROM {table}")
+            counts.append(f"{table}={cursor.fetchone()[0]}")
+        connection.close()
+    say(f"counts: {' '.join(counts)}")
+
+
+# The second login, for the time in which the first one's password changes
+
+# All that a server needs on databases of its schema; only an owner could change the schema.
+COMPANION_RIGHTS = (
+    "CONNECT ON DATABASE {database}",
+    "USAGE ON SCHEMA public",
+    "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public",
+    "USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public",
+)
+
+
+def open_databases(settings: Settings) -> tuple[str, list]:
+    """The name of the companion, and a connection to each database, with what may not run meanwhile locked out."""
+    name = settings.companion_username
+    if not name or name == settings.db_username:
+        settings._refuse("COMPANION_USERNAME", "give the name of a login of its own")
+    install(settings)
+    deadline = time.monotonic() + settings.db_wait_seconds
+    connections = [connect(settings, database, deadline) for database in (settings.db_name, settings.auth_db_name)]
+    take_lock(connections[0], settings, "migration")
+    return name, connections
+
+
+def create_companion(settings: Settings) -> None:
+    """Make the second login, or give it another password. It owns nothing, so that it can go without a trace."""
+    if not re.fullmatch(r"SCRAM-SHA-256\$\d+:[\w+/=]+\$[\w+/=]+:[\w+/=]+", settings.companion_verifier, re.ASCII):
+        raise Problem(CONFIG, "LAUNCHER_COMPANION_VERIFIER is not what PostgreSQL stores of a password: give SCRAM-SHA-256$...")
+    name, connections = open_databases(settings)
+    from psycopg2 import sql
+    role, verifier = sql.Identifier(name), sql.Literal(settings.companion_verifier)
+    cursor = connections[0].cursor()
+    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    verb = "ALTER" if cursor.fetchone() else "CREATE"
+    cursor.execute(sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}").format(role, verifier))
+    for connection, right, database in companion_rights(settings, connections):
+        connection.cursor().execute(sql.SQL("GRANT " + right + " TO {role}").format(database=database, role=role))
+    say(f"{name!r} may log in and work with the data of {settings.db_name!r} and {settings.auth_db_name!r}")
+
+
+def drop_companion(settings: Settings) -> None:
+    name, connections = open_databases(settings)
+    from psycopg2 import sql
+    role = sql.Identifier(name)
+    take_lock(connections[0], settings, "collection")  # one that began with this login may still run
+    cursor = connections[0].cursor()
+    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    if not cursor.fetchone():
+        say(f"there is no login {name!r}")
+        return
+    for connection, right, database in companion_rights(settings, connections):
+        connection.cursor().execute(sql.SQL("REVOKE " + right + " FROM {role}").format(database=database, role=role))
+    cursor.execute(sql.SQL("DROP ROLE {}").format(role))
+    say(f"removed the login {name!r}")
+
+
+def companion_rights(settings: Settings, connections: list):
+    from psycopg2 import sql
+    for connection, database in zip(connections, (settings.db_name, settings.auth_db_name)):
+        for right in COMPANION_RIGHTS:
+            yield connection, right, sql.Identifier(database)
 
 
 # Server
@@ -585,7 +878,8 @@ def serve(settings: Settings) -> None:
     os.execve(command[0], command, environment)
 
 
-COMMANDS = {"serve": serve, "migrate": migrate, "gc": collect_garbage}
+COMMANDS = {"serve": serve, "migrate": migrate, "settle": settle, "gc": collect_garbage, "gc --dry-run": preview_garbage,
+            "count": count, "companion create": create_companion, "companion drop": drop_companion}
 
 
 def main(arguments: list[str]) -> int:
@@ -595,7 +889,7 @@ def main(arguments: list[str]) -> int:
     try:
         command = COMMANDS.get(" ".join(arguments))
         if command is None:
-            raise Problem(USAGE, f"the command is {' '.join(arguments)!r}: give `serve`, `migrate` or `gc`")
+            raise Problem(USAGE, f"the command is {' '.join(arguments)!r}: give one of {', '.join(COMMANDS)}")
         settings = Settings(dict(os.environ))
         command(settings)
         return 0

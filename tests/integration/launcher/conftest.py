@@ -98,10 +98,10 @@ class Launcher:
         self.servers: list[Server] = []
 
     def start(self, command: str, **changes: str) -> tuple[subprocess.Popen[bytes], Path]:
-        log = self.folder / f"{command}-{next(self._numbers)}.log"
+        log = self.folder / f"{command.replace(' ', '-')}-{next(self._numbers)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [str(self.python), "-c", SOURCE, command], env=self.environment | changes, cwd=self.folder,
+                [str(self.python), "-c", SOURCE, *command.split()], env=self.environment | changes, cwd=self.folder,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
         return process, log
 

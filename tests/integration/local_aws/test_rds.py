@@ -170,13 +170,14 @@ def test_a_modification_waits_for_the_window_or_is_made_at_once(aws, rds, addres
 
 def test_a_new_password_is_the_only_one_that_works(aws, rds, address):
     new = "Etwas-ganz-anderes-18"
-    rds.modify_db_instance(DBInstanceIdentifier="main-db", MasterUserPassword=new)
-    settled(aws, "main-db", during=("modifying",))
+    asked = rds.modify_db_instance(DBInstanceIdentifier="main-db", MasterUserPassword=new)["DBInstance"]
+    assert asked["PendingModifiedValues"] == {"MasterUserPassword": "****"}
+    assert settled(aws, "main-db", during=("resetting-master-credentials",))["PendingModifiedValues"] == {}
     with pytest.raises(psycopg2.OperationalError):
         connect(address)
     assert ask(address, "SELECT 1", password=new) == 1
     rds.modify_db_instance(DBInstanceIdentifier="main-db", MasterUserPassword=PASSWORD)
-    settled(aws, "main-db", during=("modifying",))
+    settled(aws, "main-db", during=("resetting-master-credentials",))
 
 
 def test_subscribers_hear_what_happens_and_nothing_else(aws, rds, address):

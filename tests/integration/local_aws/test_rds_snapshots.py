@@ -176,6 +176,25 @@ def test_a_restored_instance_is_where_and_how_the_request_says(aws, rds):
     assert ask(placed["Endpoint"]["Address"], "SHOW max_connections") == "33"
 
 
+def test_a_renamed_instance_is_the_same_under_another_name(aws, rds):
+    before = settled(aws, "new-db")
+    rename = {"DBInstanceIdentifier": "new-db", "NewDBInstanceIdentifier": "other-db", "ApplyImmediately": True}
+    refused("DBInstanceAlreadyExists", rds.modify_db_instance, **{**rename, "NewDBInstanceIdentifier": "placed-db"})
+    for more in ({"ApplyImmediately": False}, {"MultiAZ": True}):
+        assert "renaming" in refused("UnsupportedOperation", rds.modify_db_instance, **{**rename, **more})
+    asked = rds.modify_db_instance(**rename)["DBInstance"]
+    assert (asked["DBInstanceIdentifier"], asked["DBInstanceStatus"]) == ("new-db", "renaming")
+    rds.get_waiter("db_instance_deleted").wait(DBInstanceIdentifier="new-db", WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+    after = settled(aws, "other-db")
+    assert after["DBInstanceArn"].endswith(":db:other-db") and after["DBInstanceStatus"] == "available"
+    assert (after["DbiResourceId"], after["TagList"]) == (before["DbiResourceId"], before["TagList"])
+    assert ask(after["Endpoint"]["Address"], "SELECT count(*) FROM kept", password="Ganz-neu-und-lang-genug-2") == 20001
+    # It is looked after as before, and its old name is free.
+    rds.modify_db_instance(**{**rename, "DBInstanceIdentifier": "other-db", "NewDBInstanceIdentifier": "new-db"})
+    rds.get_waiter("db_instance_deleted").wait(DBInstanceIdentifier="other-db", WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+    assert settled(aws, "new-db")["DBInstanceStatus"] == "available"
+
+
 def test_what_cannot_be_taken_or_restored(aws, rds):
     take = {"DBSnapshotIdentifier": "more", "DBInstanceIdentifier": "new-db"}
     refused("DBInstanceNotFound", rds.create_db_snapshot, **{**take, "DBInstanceIdentifier": "none"})

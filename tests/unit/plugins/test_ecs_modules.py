@@ -21,6 +21,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.modules import (
     ecs_one_off_task,
     ecs_service,
     ecs_service_info,
+    ecs_service_tag,
     ecs_task_definition,
 )
 
@@ -332,6 +333,12 @@ def test_task_runs_to_its_end(recorded, run_module):
     assert (result["changed"], result["task_arn"], result["log_tail"]) == (True, TASK, ["ready"])
 
 
+def test_task_tells_as_many_lines_as_asked_for(recorded, run_module):
+    definition, events = last_words("one", "two")
+    recorded(STARTED, call("describe_tasks", {"tasks": [ENDED]}), definition, (*events[:2], {"limit": 250}))
+    assert run_module(ecs_one_off_task, dict(RUN, log_lines=250))["log_tail"] == ["one", "two"]
+
+
 def test_failed_task_says_why_and_what_it_logged(recorded, run_module):
     recorded(STARTED, call("describe_tasks", {"tasks": [FAILED]}), *last_words("no route to the database"))
     result = run_module(ecs_one_off_task, RUN)
@@ -367,6 +374,16 @@ def test_task_that_ecs_refuses_is_an_error(recorded, run_module):
 def test_task_errors_name_the_task_definition(recorded, run_module):
     recorded(call("run_task", refusal("ClusterNotFoundException")))
     assert ARN in run_module(ecs_one_off_task, RUN)["msg"]
+
+
+def test_task_gets_an_environment_of_its_own(recorded, run_module):
+    override = {"name": "web", "environment": [{"name": "A", "value": "1"}, {"name": "B", "value": "x"}]}
+    recorded(
+        call("run_task", {"tasks": [{"taskArn": TASK}], "failures": []}, overrides={"containerOverrides": [override]}),
+        call("describe_tasks", {"tasks": [ENDED]}),
+        *last_words("ready"),
+    )
+    assert run_module(ecs_one_off_task, dict(RUN, command=None, environment={"B": "x", "A": 1}))["changed"]
 
 
 def test_task_prediction_starts_nothing(recorded, run_module):
@@ -565,6 +582,78 @@ def test_service_deleted_meanwhile_is_an_error(recorded, run_module):
     assert "deleted meanwhile" in run_module(ecs_service, SERVE)["msg"]
 
 
+RESTART = {"name": "web", "cluster": "web", "state": "restarted", "tags": OURS}
+OLD = dict(PRIMARY, id="old")
+NEW = dict(PRIMARY, id="new", rolloutState="IN_PROGRESS", runningCount=1)
+DONE = dict(SERVICE, deployments=[dict(PRIMARY, id="new")])
+
+
+def restarts() -> list:
+    rolling = dict(SERVICE, deployments=[NEW, dict(OLD, status="ACTIVE")])
+    return [
+        found(dict(SERVICE, deployments=[OLD])),
+        call("update_service", {"service": rolling}, service="web", forceNewDeployment=True),
+    ]
+
+
+def drained(*statuses: str) -> list:
+    return [
+        call("list_tasks", {"taskArns": [TASK]}, desiredStatus="STOPPED"),
+        call("describe_tasks", {"tasks": [{"lastStatus": status} for status in statuses]}),
+    ]
+
+
+def test_restarted_service_is_awaited_until_the_replaced_tasks_have_ended(recorded, run_module):
+    recorded(
+        *restarts(),
+        # What ECS tells may lag behind: a service that is steady still, but on the deployment before.
+        found(dict(SERVICE, deployments=[OLD])), health("healthy", "healthy"),
+        found(dict(SERVICE, deployments=[NEW, dict(OLD, status="ACTIVE")])), health("healthy", "healthy"),
+        found(DONE), health("healthy", "healthy"),
+        *drained("STOPPED", "DEACTIVATING"),
+        *drained("STOPPED", "DEPROVISIONING"),
+        found(DONE),
+    )  # fmt: skip
+    assert run_module(ecs_service, RESTART)["changed"]
+
+
+def test_restart_that_ecs_gives_up_says_what_the_task_said(recorded, run_module):
+    gone = dict(SERVICE, deployments=[dict(OLD, id="rollback"), dict(NEW, status="ACTIVE", rolloutState="FAILED")])
+    recorded(
+        *restarts(),
+        found(gone), health("healthy"),
+        call("list_tasks", {"taskArns": [TASK]}),
+        call("describe_tasks", {"tasks": [dict(FAILED, taskArn=TASK, taskDefinitionArn=ARN)]}),
+        found(gone),
+        *last_words("launcher: error: wrong password"),
+    )  # fmt: skip
+    result = run_module(ecs_service, RESTART)
+    assert "circuit breaker" in result["msg"] and "wrong password" in result["msg"]
+
+
+def test_restart_whose_replaced_tasks_never_end_is_an_error(recorded, run_module):
+    recorded(*restarts(), found(DONE), health("healthy", "healthy"), *drained("DEACTIVATING"))
+    assert "tasks that were replaced still drain after 0 s" in run_module(ecs_service, dict(RESTART, wait_timeout=0))["msg"]
+
+
+def test_restart_without_waiting_and_without_load_balancer(recorded, run_module):
+    plain = dict(SERVICE, deployments=[OLD], loadBalancers=[])
+    recorded(found(plain), call("update_service", {"service": DONE}), found(DONE))
+    assert run_module(ecs_service, dict(RESTART, wait=False))["changed"]
+
+
+def test_restart_is_predicted(recorded, run_module):
+    recorded(found(SERVICE), found(SERVICE))
+    assert run_module(ecs_service, RESTART, check=True)["changed"]
+
+
+def test_only_a_service_of_ours_that_runs_is_restarted(recorded, run_module):
+    recorded(found())
+    assert "does not run: deploy it first" in run_module(ecs_service, RESTART)["msg"]
+    recorded(found(dict(SERVICE, tags=[])))
+    assert "not ours to touch; correct the name" in run_module(ecs_service, RESTART)["msg"]
+
+
 def test_service_is_removed_and_awaited(recorded, run_module):
     recorded(
         found(SERVICE),
@@ -608,7 +697,33 @@ def test_service_removal_is_predicted(recorded, run_module):
 def test_foreign_service_is_not_removed(recorded, run_module):
     recorded(found(dict(SERVICE, tags=[])))
     options = {"name": "web", "cluster": "web", "state": "absent", "tags": OURS}
-    assert "not ours to remove" in run_module(ecs_service, options)["msg"]
+    assert "not ours to touch; remove it by hand" in run_module(ecs_service, options)["msg"]
+
+
+STOP = {"name": "web", "cluster": "web", "state": "stopped", "tags": OURS, "wait_timeout": 1}
+
+
+def test_a_service_is_stopped_and_kept(recorded, run_module):
+    running = dict(SERVICE, desiredCount=2, runningCount=2)
+    stopping, stopped = dict(running, desiredCount=0), dict(SERVICE, desiredCount=0, runningCount=0)
+    recorded(found(running), call("update_service", desiredCount=0), found(stopping), found(stopped), found(stopped))
+    done = run_module(ecs_service, {**STOP, "wait_timeout": 60})
+    assert done["changed"] and done["diff"]["before"] == {"desiredCount": 2} and done["service"]["desired_count"] == 0
+    # An interrupted run has asked for it already; there may be no service at all.
+    recorded(found(stopping), found(stopped), found(stopped))
+    assert not run_module(ecs_service, STOP)["changed"]
+    recorded(found(), found())
+    assert run_module(ecs_service, STOP)["service"] is None
+
+
+def test_stopping_a_service_is_predicted_refused_and_given_up(recorded, run_module):
+    running = dict(SERVICE, desiredCount=2, runningCount=2)
+    recorded(found(running), found(running))
+    assert run_module(ecs_service, STOP, check=True)["changed"]
+    recorded(found(dict(running, tags=[])))
+    assert "not ours to touch; stop it by hand" in run_module(ecs_service, STOP)["msg"]
+    recorded(found(running), call("update_service"), found(running))
+    assert "tasks that run after 1 s" in run_module(ecs_service, STOP)["msg"]
 
 
 def test_service_prediction_on_an_empty_account(recorded, run_module):
@@ -620,6 +735,76 @@ def test_service_prediction_on_an_empty_account(recorded, run_module):
 def test_service_errors_name_the_service(recorded, run_module):
     recorded(call("describe_services", refusal("AccessDeniedException")))
     assert run_module(ecs_service, SERVE)["msg"].startswith("Service web in cluster web: ")
+
+
+def test_service_keeps_the_note_of_an_upgrade(recorded, run_module):
+    noted = dict(SERVICE, tags=[*API_TAGS, {"key": "mlflow-upgrade", "value": "from=2.18.0 to=3.17.2 snapshot=none"}])
+    recorded(found(noted), found(noted), health("healthy", "healthy"), found(noted))
+    assert not run_module(ecs_service, SERVE)["changed"]
+
+
+def test_service_waits_for_what_it_replaced(recorded, run_module):
+    recorded(
+        found(SERVICE),
+        found(SERVICE),
+        health("healthy", "healthy"),
+        call("list_tasks", {"taskArns": [TASK]}, desiredStatus="STOPPED"),
+        call("describe_tasks", {"tasks": [{"lastStatus": "DEACTIVATING"}]}),
+        call("list_tasks", {"taskArns": [TASK]}),
+        call("describe_tasks", {"tasks": [{"lastStatus": "DEPROVISIONING"}]}),
+        found(SERVICE),
+    )
+    assert not run_module(ecs_service, dict(SERVE, wait_for_replaced=True))["changed"]
+
+
+def test_service_whose_replaced_tasks_stay_is_reported(recorded, run_module):
+    recorded(
+        found(SERVICE),
+        found(SERVICE),
+        health("healthy", "healthy"),
+        call("list_tasks", {"taskArns": [TASK]}),
+        call("describe_tasks", {"tasks": [{"lastStatus": "STOPPING"}]}),
+    )
+    result = run_module(ecs_service, dict(SERVE, wait_for_replaced=True, wait_timeout=0))
+    assert "tasks that were replaced still drain after 0 s" in result["msg"]
+
+
+# --- ecs_service_tag
+
+NOTE = {"name": "web", "cluster": "web", "tag": "on-call", "value": "ada"}
+NOTED = dict(SERVICE, tags=[*API_TAGS, {"key": "on-call", "value": "ada"}])
+
+
+def test_tag_is_set_and_no_other_touched(recorded, run_module):
+    recorded(
+        found(SERVICE),
+        call("tag_resource", {}, resourceArn="arn:service/web", tags=[{"key": "on-call", "value": "ada"}]),
+    )
+    result = run_module(ecs_service_tag, NOTE)
+    assert result["changed"] and result["diff"] == {"before": {"on-call": None}, "after": {"on-call": "ada"}}
+
+
+def test_tag_that_is_there_is_left_alone(recorded, run_module):
+    recorded(found(NOTED))
+    assert not run_module(ecs_service_tag, NOTE)["changed"]
+
+
+def test_tag_is_removed(recorded, run_module):
+    recorded(found(NOTED), call("untag_resource", {}, tagKeys=["on-call"]))
+    assert run_module(ecs_service_tag, dict(NOTE, state="absent"))["changed"]
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_tag_is_predicted(recorded, run_module, state):
+    recorded(found(SERVICE if state == "present" else NOTED))
+    assert run_module(ecs_service_tag, dict(NOTE, state=state), check=True)["changed"]
+
+
+def test_no_service_has_no_tag(recorded, run_module):
+    recorded(found())
+    assert not run_module(ecs_service_tag, dict(NOTE, state="absent"))["changed"]
+    recorded(found())
+    assert "there is none; deploy it first" in run_module(ecs_service_tag, NOTE)["msg"]
 
 
 # --- ecs_service_info

@@ -132,6 +132,25 @@ def test_rollout_verdict(given_service, healthy, state, words):
     assert words in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("changes", "healthy", "state", "words"),
+    [
+        ({"id": "other"}, 2, "progressing", "does not tell of the new deployment"),
+        ({"rolloutState": "FAILED"}, 2, "failed", "circuit breaker"),
+        ({"rolloutState": "FAILED", "rolloutStateReason": "because"}, 2, "failed", "because"),
+        ({"status": "ACTIVE"}, 2, "failed", "another deployment has taken its place"),
+        ({"rolloutState": "IN_PROGRESS"}, 2, "progressing", "are stopping"),
+        ({}, 1, "progressing", "1 of 2 targets"),
+        ({}, 2, "steady", "2 of 2"),
+    ],
+)
+def test_restart_verdict(changes, healthy, state, words):
+    ours = {**deployment(), "id": "ours", **changes}
+    verdict = ecs_rules.restart_verdict(service(ours), "ours", healthy)
+    assert verdict.state == state
+    assert words in verdict.reason
+
+
 def test_only_a_deployment_that_was_given_up_needs_a_push():
     assert ecs_rules.rollout_needs_push(service(deployment(rollout="FAILED")))
     assert not ecs_rules.rollout_needs_push(service(deployment(rollout="IN_PROGRESS")))

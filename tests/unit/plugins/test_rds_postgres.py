@@ -92,6 +92,11 @@ def describes(rds: Stubber, instance: dict | None) -> None:
         rds.add_client_error("describe_db_instances", "DBInstanceNotFound")
 
 
+def lists(rds: Stubber, *instances: dict) -> None:
+    """All instances of the region: where a restore may have left something."""
+    rds.add_response("describe_db_instances", {"DBInstances": list(instances)}, {})
+
+
 def describes_groups(
     rds: Stubber, subnets: list[str] | None, family: str | None, tags: list[dict[str, str]] | None = None
 ) -> None:
@@ -140,6 +145,7 @@ def sets_parameters(rds: Stubber, method: str) -> None:
 def test_create(stubs: dict[str, Stubber], rds: Stubber, run_module: t.Callable) -> None:
     describes(rds, None)
     describes_groups(rds, None, None)
+    lists(rds)
     rds.add_response("create_db_subnet_group", {}, {
         "DBSubnetGroupName": "web-db", "SubnetIds": ["subnet-1", "subnet-2"], "DBSubnetGroupDescription": ANY,
         "Tags": OURS,
@@ -170,6 +176,7 @@ def test_create(stubs: dict[str, Stubber], rds: Stubber, run_module: t.Callable)
 def test_predict_create(rds: Stubber, run_module: t.Callable) -> None:
     describes(rds, None)
     describes_groups(rds, None, None)
+    lists(rds)
     check = run_module(rds_postgres, WANTED, check=True)
     assert check["changed"] and check["instance"]["db_instance_id"] is None
 
@@ -179,6 +186,7 @@ def test_useless_secret_is_refused(stubs: dict[str, Stubber], rds: Stubber, run_
     describes(rds, None)
     describes_groups(rds, ["subnet-1", "subnet-2"], "postgres15")
     describes_parameters(rds, "1", Source="user")
+    lists(rds)
     stubs["secretsmanager"].add_response("get_secret_value", {"SecretString": text})
     refused = run_module(rds_postgres, {**WANTED, "engine_version": "15.7", "max_allocated_storage": 100})
     assert refused["msg"].startswith("master_secret_id = web/database: the secret is not JSON")
@@ -226,6 +234,7 @@ def test_missing_secret_is_refused(rds: Stubber, run_module: t.Callable) -> None
     describes(rds, None)
     describes_groups(rds, ["subnet-1", "subnet-2"], "postgres15")
     describes_parameters(rds, "1", Source="user")
+    lists(rds)
     refused = run_module(rds_postgres, {**WANTED, "engine_version": "15.7", "master_secret_id": ""})
     assert refused["msg"].startswith("master_secret_id: not given")
 
@@ -234,6 +243,7 @@ def test_a_new_database_gets_the_key(stubs: dict[str, Stubber], rds: Stubber, ru
     describes(rds, None)
     describes_groups(rds, ["subnet-1", "subnet-2"], "postgres15")
     describes_parameters(rds, "1", Source="user")
+    lists(rds)
     user = json.dumps({"username": "mlflow", "password": PASSWORD})
     stubs["secretsmanager"].add_response("get_secret_value", {"SecretString": user})
     rds.add_response("create_db_instance", {}, {
@@ -325,6 +335,7 @@ def test_made_anew_once_the_old_one_is_gone(stubs: dict[str, Stubber], rds: Stub
     describes(rds, live("deleting"))
     describes(rds, None)
     describes_parameters(rds, "1", Source="user")
+    lists(rds)
     user = json.dumps({"username": "mlflow", "password": PASSWORD})
     stubs["secretsmanager"].add_response("get_secret_value", {"SecretString": user})
     rds.add_response("create_db_instance", {})
@@ -335,6 +346,7 @@ def test_made_anew_once_the_old_one_is_gone(stubs: dict[str, Stubber], rds: Stub
 def test_predict_while_deleting_waits_for_nothing(rds: Stubber, run_module: t.Callable) -> None:
     as_asked_for(rds, live("deleting"))
     describes_parameters(rds, "1", Source="user")
+    lists(rds)
     assert run_module(rds_postgres, WANTED, check=True)["diff"]["after"] == {"instance": "present"}
 
 
@@ -343,6 +355,7 @@ def test_parameter_group_of_another_major_version(
 ) -> None:
     describes(rds, None)
     describes_groups(rds, ["subnet-1", "subnet-2"], "postgres14")
+    lists(rds)
     check = run_module(rds_postgres, WANTED, check=True)
     assert check["diff"]["before"]["old parameter_group"] == "postgres14"
     describes(rds, live())
@@ -376,6 +389,103 @@ def test_refusal_of_aws_is_one_line(rds: Stubber, run_module: t.Callable) -> Non
         assert "rds:DescribeDBInstances is denied" in refused["msg"] and "\n" not in refused["msg"]
 
 
+# --- restored from a snapshot ------------------------------------------------------------------------------------------
+
+MARKS = [{"Key": "mlflow-restored-from", "Value": "snap-1"}, {"Key": "mlflow-restore-unfinished", "Value": "true"}]
+BACK = {**WANTED, "snapshot_identifier": "snap-1", "engine_version": "15.7"}
+
+
+def keeps_secret(stubs: dict[str, Stubber], username: str = "mlflow") -> None:
+    user = json.dumps({"username": username, "password": PASSWORD})
+    stubs["secretsmanager"].add_response("get_secret_value", {"SecretString": user}, {"SecretId": "web/database"})
+
+
+def test_restore(rds: Stubber, run_module: t.Callable) -> None:
+    """Under another name with the groups that there are, as beside an instance whose place it is to take."""
+    rds.add_client_error("describe_db_instances", "DBInstanceNotFound")
+    describes_groups(rds, ["subnet-1", "subnet-2"], "postgres15")
+    describes_parameters(rds, "1", Source="user")
+    rds.add_response("restore_db_instance_from_db_snapshot", {}, {
+        "DBInstanceIdentifier": "web-db-restored", "DBSnapshotIdentifier": "snap-1", "Port": 5432, "DBSubnetGroupName": "web-db",
+        "DBParameterGroupName": "web-db", "StorageType": "gp3", "DBInstanceClass": "db.t3.micro", "MultiAZ": False,
+        "DeletionProtection": True, "AutoMinorVersionUpgrade": True, "CopyTagsToSnapshot": True, "PubliclyAccessible": False,
+        "EnableIAMDatabaseAuthentication": False, "VpcSecurityGroupIds": ["sg-1"], "Tags": [*OURS, *MARKS],
+    })  # fmt: skip
+    made = live("creating", TagList=[*OURS, *MARKS])
+    rds.add_response("describe_db_instances", {"DBInstances": [made]}, {"DBInstanceIdentifier": "web-db-restored"})
+    done = run_module(rds_postgres, {**BACK, "db_instance_identifier": "web-db-restored", "group_name": "web-db"})
+    assert done["changed"] and done["diff"]["after"] == {"instance": "restored from snap-1"}
+    assert (done["instance"]["restored_from"], done["instance"]["restore_unfinished"]) == ("snap-1", True)
+
+
+def test_a_restore_under_way_keeps_its_mark(rds: Stubber, run_module: t.Callable) -> None:
+    as_asked_for(rds, live("creating", TagList=[*OURS, *MARKS]))
+    describes_parameters(rds, "1", Source="user")
+    assert not run_module(rds_postgres, BACK)["changed"]
+
+
+def restored(**attributes: t.Any) -> dict:
+    """As RDS makes one: with its own defaults for what it was not told."""
+    return live(MasterUsername="mlflow", TagList=[*OURS, *MARKS], PerformanceInsightsEnabled=False, **attributes)
+
+
+def test_a_restored_database_gets_the_password_of_the_secret_and_is_finished(
+    stubs: dict[str, Stubber], rds: Stubber, run_module: t.Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rds_client.time, "sleep", lambda _seconds: None)
+    as_asked_for(rds, restored())
+    describes_parameters(rds, "1", Source="user")
+    keeps_secret(stubs)
+    rds.add_response("modify_db_instance", {}, {
+        "DBInstanceIdentifier": "web-db", "ApplyImmediately": True, "EnablePerformanceInsights": True,
+        "MasterUserPassword": PASSWORD,
+    })  # fmt: skip
+    # RDS says for a moment that it is available, before it begins.
+    describes(rds, restored(PendingModifiedValues={"MasterUserPassword": "****"}))
+    describes(rds, restored(DBInstanceStatus="resetting-master-credentials"))
+    describes(rds, restored())
+    rds.add_response("remove_tags_from_resource", {}, {"ResourceName": INSTANCE_ARN, "TagKeys": ["mlflow-restore-unfinished"]})
+    describes(rds, live(TagList=[*OURS, MARKS[0]]))
+    done = run_module(rds_postgres, BACK)
+    assert done["changed"] and done["diff"]["after"]["instance"]["password"] == "the secret's"
+    assert PASSWORD not in json.dumps(done)
+    assert (done["instance"]["restored_from"], done["instance"]["restore_unfinished"]) == ("snap-1", False)
+    as_asked_for(rds, live(TagList=[*OURS, MARKS[0]]))
+    describes_parameters(rds, "1", Source="user")
+    assert not run_module(rds_postgres, BACK)["changed"]
+
+
+def test_a_password_that_never_comes_is_an_error(
+    stubs: dict[str, Stubber], rds: Stubber, run_module: t.Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_asked_for(rds, restored())
+    describes_parameters(rds, "1", Source="user")
+    keeps_secret(stubs)
+    rds.add_response("modify_db_instance", {})
+    describes(rds, restored(PendingModifiedValues={"MasterUserPassword": "****"}))
+    assert "does not have its new password after -1 s" in run_module(rds_postgres, {**BACK, "wait_timeout": -1})["msg"]
+
+
+def test_another_master_user_cannot_be_made_of_a_snapshot(stubs: dict[str, Stubber], rds: Stubber, run_module: t.Callable) -> None:
+    as_asked_for(rds, restored())
+    describes_parameters(rds, "1", Source="user")
+    keeps_secret(stubs, "root")
+    assert "its master user is mlflow, in the secret it is root" in run_module(rds_postgres, BACK)["msg"]
+
+
+def beside(name: str, tags: list[dict[str, str]] | None = None, **attributes: t.Any) -> dict:
+    return live(DBInstanceIdentifier=name, TagList=OURS if tags is None else tags, **attributes)
+
+
+@pytest.mark.parametrize("left", ["web-db-restored", "web-db-replaced-20261128-100000"])
+def test_no_empty_database_takes_the_place_of_one_that_is_on_its_way(rds: Stubber, run_module: t.Callable, left: str) -> None:
+    describes(rds, None)
+    describes_groups(rds, ["subnet-1", "subnet-2"], "postgres15")
+    describes_parameters(rds, "1", Source="user")
+    lists(rds, beside("web-db-other"), beside("web-db-replaced-x", tags=[]), beside(left))
+    assert f"but a restore has left {left}; run restore.yml again" in run_module(rds_postgres, WANTED)["msg"]
+
+
 # --- absent ----------------------------------------------------------------------------------------------------------
 
 
@@ -386,6 +496,7 @@ def deletes_groups(rds: Stubber) -> None:
 
 def test_remove_after_a_final_snapshot(rds: Stubber, run_module: t.Callable) -> None:
     as_asked_for(rds, live())
+    lists(rds)
     protection = {"DBInstanceIdentifier": "web-db", "ApplyImmediately": True, "DeletionProtection": False}
     rds.add_response("modify_db_instance", {}, protection)
     snapshot = {"DBInstanceIdentifier": "web-db", "SkipFinalSnapshot": False, "FinalDBSnapshotIdentifier": ANY}
@@ -401,6 +512,7 @@ def test_remove_after_a_final_snapshot(rds: Stubber, run_module: t.Callable) -> 
 
 def test_remove_without_a_snapshot(rds: Stubber, run_module: t.Callable) -> None:
     as_asked_for(rds, live("failed", DeletionProtection=False))
+    lists(rds)
     rds.add_response("delete_db_instance", {}, {"DBInstanceIdentifier": "web-db", "SkipFinalSnapshot": True})
     describes(rds, None)
     # Someone else was quicker.
@@ -413,6 +525,7 @@ def test_remove_without_a_snapshot(rds: Stubber, run_module: t.Callable) -> None
 def test_snapshot_waits_for_the_end_of_creation(rds: Stubber, run_module: t.Callable) -> None:
     describes(rds, live("creating", DeletionProtection=False))
     describes_groups(rds, None, None)
+    lists(rds)
     describes(rds, live("backing-up"))
     rds.add_response("delete_db_instance", {})
     describes(rds, None)
@@ -421,14 +534,27 @@ def test_snapshot_waits_for_the_end_of_creation(rds: Stubber, run_module: t.Call
 
 def test_deletion_under_way_is_joined(rds: Stubber, run_module: t.Callable) -> None:
     as_asked_for(rds, live("deleting"))
+    lists(rds)
     describes(rds, None)
     deletes_groups(rds)
     assert run_module(rds_postgres, ABSENT)["changed"]
 
 
+def test_what_a_restore_left_goes_too_and_first(rds: Stubber, run_module: t.Callable) -> None:
+    as_asked_for(rds, live(DeletionProtection=False))
+    lists(rds, live(), beside("web-db-restored", DeletionProtection=False))
+    for name in ("web-db-restored", "web-db"):
+        rds.add_response("delete_db_instance", {}, {"DBInstanceIdentifier": name, "SkipFinalSnapshot": True})
+        rds.add_client_error("describe_db_instances", "DBInstanceNotFound")
+    deletes_groups(rds)
+    gone = run_module(rds_postgres, {**ABSENT, "final_snapshot": False})
+    assert list(gone["diff"]["after"]) == ["web-db-restored", "instance", "subnet_group", "parameter_group"]
+
+
 def test_nothing_to_remove(rds: Stubber, run_module: t.Callable) -> None:
     describes(rds, None)
     describes_groups(rds, None, None)
+    lists(rds)
     assert not run_module(rds_postgres, ABSENT)["changed"]
 
 
@@ -441,6 +567,7 @@ def test_nothing_to_remove(rds: Stubber, run_module: t.Callable) -> None:
 )
 def test_removal_refused(rds: Stubber, run_module: t.Callable, instance: dict, message: str) -> None:
     as_asked_for(rds, instance)
+    lists(rds)
     assert message in run_module(rds_postgres, ABSENT)["msg"]
 
 

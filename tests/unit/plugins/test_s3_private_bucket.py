@@ -94,6 +94,7 @@ def test_make_then_leave_alone_then_remove(s3: t.Any, run_module: t.Callable) ->
     assert not again["changed"] and again["diff"] == {"before": {}, "after": {}}
     info = run_module(s3_private_bucket_info, {"name": "web-artifacts", "owner_tags": OWNER})
     assert (info["exists"], info["owned"], info["region"]) == (True, True, "eu-west-2")
+    assert info["versioning"] == "Enabled"
 
     s3.delete_bucket_policy(Bucket="web-artifacts")
     for content in (b"1", b"2"):
@@ -152,8 +153,9 @@ def test_a_key_of_kms_comes_and_goes(s3: t.Any, run_module: t.Callable) -> None:
 
 def test_a_key_that_may_not_be_asked_for_is_none(s3: t.Any, answering: t.Callable, run_module: t.Callable) -> None:
     run_module(s3_private_bucket, {**WANTED, "kms_key": KEY})
-    answering(get_bucket_encryption=refusal("AccessDenied"))
-    assert run_module(s3_private_bucket_info, {"name": "web-artifacts", "owner_tags": OWNER})["kms_key"] == ""
+    answering(get_bucket_encryption=refusal("AccessDenied"), get_bucket_versioning=refusal("AccessDenied"))
+    found = run_module(s3_private_bucket_info, {"name": "web-artifacts", "owner_tags": OWNER})
+    assert (found["kms_key"], found["versioning"]) == ("", None)
 
 
 def test_what_an_interrupted_run_leaves_is_taken_up(s3: t.Any, run_module: t.Callable) -> None:

@@ -145,6 +145,20 @@ def test_other_fields_are_refused(client: t.Any, run_module: t.Callable) -> None
     assert refused["msg"].startswith("Secret web/admin: its username is admin, not root")
 
 
+def test_a_secret_that_is_being_rotated_is_not_taken_for_another_ones(client: t.Any, run_module: t.Callable) -> None:
+    module = secretsmanager_generated_secrets
+    wanted = options({"name": "web/database", "fields": {"username": "web"}})
+    run_module(module, wanted)
+    content = json.dumps({"username": "companion", "password": "x"})
+    stages = ["AWSCURRENT", "AWSPENDING"]
+    version = client.put_secret_value(SecretId="web/database", SecretString=content, VersionStages=stages)["VersionId"]
+    unfinished = "Secret web/database: its rotation is unfinished; complete that first, then run this again"
+    assert run_module(module, wanted)["msg"] == unfinished
+    assert not run_module(module, options({"name": "web/database", "fields": {"username": "companion"}}))["changed"]
+    client.update_secret_version_stage(SecretId="web/database", VersionStage="AWSPENDING", RemoveFromVersionId=version)
+    assert "its username is companion, not web" in run_module(module, wanted)["msg"]
+
+
 @pytest.mark.parametrize("text", ["not json", "[]", '{"password": ""}', '{"username": "x"}'])
 def test_what_is_no_such_secret_is_refused(client: t.Any, run_module: t.Callable, text: str) -> None:
     client.create_secret(Name="web/admin", SecretString=text, Tags=[{"Key": "owner", "Value": "us"}])
@@ -243,7 +257,7 @@ def test_unreadable(client: t.Any, run_module: t.Callable, content: dict, key: s
 
 def test_missing_and_deleted(client: t.Any, run_module: t.Callable) -> None:
     missing = run_module(secretsmanager_secret_value, {"secret_id": "web/admin"})
-    assert "there is no such secret, or it has no value, in eu-west-2" in missing["msg"]
+    assert "there is no such secret, or it has no version AWSCURRENT, in eu-west-2" in missing["msg"]
     client.create_secret(Name="web/admin", SecretString="x")
     client.delete_secret(SecretId="web/admin")
     deleted = run_module(secretsmanager_secret_value, {"secret_id": "web/admin"})
