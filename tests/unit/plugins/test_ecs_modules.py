@@ -369,6 +369,12 @@ def test_task_errors_name_the_task_definition(recorded, run_module):
     assert ARN in run_module(ecs_one_off_task, RUN)["msg"]
 
 
+def test_one_run_has_variables_of_its_own(recorded, run_module):
+    override = {"name": "web", "environment": [{"name": "A", "value": "1"}, {"name": "B", "value": "two"}]}
+    recorded(call("run_task", refusal("ClusterNotFoundException"), overrides={"containerOverrides": [override]}))
+    run_module(ecs_one_off_task, dict(RUN, command=None, container="web", environment={"B": "two", "A": 1}))
+
+
 def test_task_prediction_starts_nothing(recorded, run_module):
     recorded()
     assert run_module(ecs_one_off_task, RUN, check=True)["changed"]
