@@ -52,7 +52,9 @@ def diagnose(facts: dict[str, t.Any]) -> Diagnosis:
     if symptoms and not causes:
         causes = ordered([diagnosis_symptoms.unknown(facts, symptoms)])
     notes = [one_line(text) for text in diagnosis_symptoms.notes(facts)]
-    return Diagnosis(not symptoms and not causes, symptoms, causes, notes, [*map(one_line, facts["unread"]), NEVER_READ])
+    return Diagnosis(
+        not symptoms and not causes, symptoms, causes, notes, [*map(one_line, facts["unread"]), NEVER_READ]
+    )
 
 
 def ordered(causes: t.Iterable[Cause]) -> list[Cause]:

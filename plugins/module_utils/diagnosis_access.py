@@ -8,7 +8,11 @@ from __future__ import annotations
 import fnmatch
 import typing as t
 
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import diagnosis_policies, diagnosis_symptoms, mlflow_errors
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
+    diagnosis_policies,
+    diagnosis_symptoms,
+    mlflow_errors,
+)
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.diagnosis_cause import Cause
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_versions import checks_host
 
@@ -19,15 +23,35 @@ RESTORE = "restore it (aws secretsmanager restore-secret --secret-id {name}); EC
 
 def secrets(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
     for secret in facts["secrets"]:
-        what, seen = f"The secret {secret['name']}", [f"tasks read {', '.join(secret['variables'])} from it"] if secret["variables"] else []
+        what, seen = f"The secret {secret['name']}", (
+            [f"tasks read {', '.join(secret['variables'])} from it"] if secret["variables"] else []
+        )
         if not secret["exists"]:
-            yield Cause("secret_missing", 93 if facts["service"] else 56, f"{what} does not exist", "make it again with site.yml, or correct the task definition", seen)
+            yield Cause(
+                "secret_missing",
+                93 if facts["service"] else 56,
+                f"{what} does not exist",
+                "make it again with site.yml, or correct the task definition",
+                seen,
+            )
         elif secret["deleted"]:
-            yield Cause("secret_deleted", 95, f"{what} is scheduled for deletion: tasks that start cannot read it", RESTORE.format(name=secret["name"]), seen)
+            yield Cause(
+                "secret_deleted",
+                95,
+                f"{what} is scheduled for deletion: tasks that start cannot read it",
+                RESTORE.format(name=secret["name"]),
+                seen,
+            )
         elif secret["keys"] is not None:
             lacking = sorted(set(secret["wanted_keys"]) - set(secret["keys"]))
             if lacking:
-                yield Cause("secret_without_key", 94, f"{what} lacks the key {', '.join(lacking)}", f"put it back into the value, which is JSON with {', '.join(secret['wanted_keys'])}", seen)
+                yield Cause(
+                    "secret_without_key",
+                    94,
+                    f"{what} lacks the key {', '.join(lacking)}",
+                    f"put it back into the value, which is JSON with {', '.join(secret['wanted_keys'])}",
+                    seen,
+                )
 
 
 def roles(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
@@ -41,7 +65,13 @@ def roles(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
             if how:
                 kind = "secret" if action.startswith("secretsmanager:") else "bucket"
                 what = f"The {role['kind']} role {role['name']} may not do {action}: {how}"
-                yield Cause(f"{kind}_denied", 88, what, f"allow {action} on {resource}; site.yml sets the policy of the role", [f"{action} on {resource}"])
+                yield Cause(
+                    f"{kind}_denied",
+                    88,
+                    what,
+                    f"allow {action} on {resource}; site.yml sets the policy of the role",
+                    [f"{action} on {resource}"],
+                )
 
 
 def bucket(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
@@ -50,14 +80,26 @@ def bucket(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
         return
     what = f"The artifact bucket {found['name']}"
     if found["status"] == 404:
-        yield Cause("bucket_missing", 90 if facts["service"] else 55, f"{what} does not exist", "create it (artifacts_create_bucket: true) or correct artifacts_bucket, then deploy again", [])
+        yield Cause(
+            "bucket_missing",
+            90 if facts["service"] else 55,
+            f"{what} does not exist",
+            "create it (artifacts_create_bucket: true) or correct artifacts_bucket, then deploy again",
+            [],
+        )
     elif found["region"] and found["region"] != facts["region"]:
         yield Cause(
             "bucket_in_another_region", 89, f"{what} is in {found['region']}, the deployment in {facts['region']}",
             f"use a bucket in {facts['region']}, or deploy to {found['region']}", [],
         )  # fmt: skip
     elif found["status"] == 403:
-        yield Cause("bucket_denied", 62, f"{what} is not open to these credentials: it is another account's, or its policy denies it", "correct artifacts_bucket, or the bucket's policy", ["HeadBucket answers 403"])
+        yield Cause(
+            "bucket_denied",
+            62,
+            f"{what} is not open to these credentials: it is another account's, or its policy denies it",
+            "correct artifacts_bucket, or the bucket's policy",
+            ["HeadBucket answers 403"],
+        )
     role = (facts["definition"] or {}).get("task_role_arn", "")
     denied = [
         action for action in ARTIFACT_ACTIONS
@@ -88,7 +130,13 @@ def certificate(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
         yield Cause("certificate_expired", 92, f"{what} has expired", renew, [f"ACM says {found['status']}"])
     elif found["status"] != "ISSUED":
         seen = [f"ACM says {found['status']} {found['reason']}".strip()]
-        yield Cause("certificate_not_issued", 88, f"{what} is not issued", "put its validation records into the zone, or request it again with site.yml", seen)
+        yield Cause(
+            "certificate_not_issued",
+            88,
+            f"{what} is not issued",
+            "put its validation records into the zone, or request it again with site.yml",
+            seen,
+        )
     elif found["ends_at"] and days < facts["certificate_days"]:
         yield Cause("certificate_ends", 35, f"{what} ends in {days:.0f} days", renew, [])
 
@@ -120,16 +168,34 @@ def answers(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
         if name == "tls":
             yield Cause("tls", 62, f"Clients cannot trust the address: {message}", check["remedy"], seen)
         elif mlflow_errors.INVALID_HOST in message:
-            yield Cause("host_refused", 88, "MLflow refuses the host name that clients use", "add it, with its port, to mlflow_allowed_hosts and deploy again", seen)
+            yield Cause(
+                "host_refused",
+                88,
+                "MLflow refuses the host name that clients use",
+                "add it, with its port, to mlflow_allowed_hosts and deploy again",
+                seen,
+            )
         elif name == "auth_required" and "authentication is off" in message:
-            yield Cause("authentication_off", 72, "MLflow answers without a password: authentication is off", "deploy again: the launcher switches it on", seen)
+            yield Cause(
+                "authentication_off",
+                72,
+                "MLflow answers without a password: authentication is off",
+                "deploy again: the launcher switches it on",
+                seen,
+            )
         elif name == "admin_login" and "HTTP 401" in message:
             yield Cause(
                 "admin_password", 60, "MLflow refuses the admin's user name and password that are in Secrets Manager",
                 "put the password that MLflow has into the secret, or set it by another admin (mlops.mlflow_aws.mlflow_user)", seen,
             )  # fmt: skip
         elif name == "default_experiment" and "deleted" in message:
-            yield Cause("default_experiment_deleted", 55, "The default experiment is deleted", "restore it in MLflow: POST /api/2.0/mlflow/experiments/restore", seen)
+            yield Cause(
+                "default_experiment_deleted",
+                55,
+                "The default experiment is deleted",
+                "restore it in MLflow: POST /api/2.0/mlflow/experiments/restore",
+                seen,
+            )
         elif name == "liveness" and diagnosis_symptoms.is_whole(facts) and "HTTP" not in message:
             yield Cause(
                 "unreachable_from_here", 25, "AWS finds everything healthy, but the address cannot be reached from here",

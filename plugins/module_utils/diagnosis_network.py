@@ -29,7 +29,9 @@ def causes(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
     yield from _ways_out(facts, network, service)
 
 
-def admits(permissions: t.Iterable[dict[str, t.Any]], port: int, groups: t.Collection[str], ranges: t.Sequence[str]) -> bool:
+def admits(
+    permissions: t.Iterable[dict[str, t.Any]], port: int, groups: t.Collection[str], ranges: t.Sequence[str]
+) -> bool:
     """Whether rules of a security group (IpPermissions) let TCP to `port` through, from or to one of `groups` or all `ranges`."""
     for rule in permissions:
         if not _covers(rule, port):
@@ -75,7 +77,13 @@ def _between_groups(facts: dict[str, t.Any], network: dict[str, t.Any], service:
     ours, database = service["security_groups"], facts["database"]
     missing = sorted(set(ours) - {group.get("GroupId") for group in network["groups"]})
     if missing:
-        yield Cause("security_group_missing", 90, f"The security group {', '.join(missing)} of the tasks does not exist", GROUPS, [])
+        yield Cause(
+            "security_group_missing",
+            90,
+            f"The security group {', '.join(missing)} of the tasks does not exist",
+            GROUPS,
+            [],
+        )
         return
     if database and database["port"] and database["security_groups"]:
         port, theirs = database["port"], database["security_groups"]
@@ -144,7 +152,10 @@ def internet_fault(network: dict[str, t.Any], table: dict[str, t.Any], public_ip
 def has_endpoint(network: dict[str, t.Any], service: str, table_id: str = "") -> bool:
     """Whether an endpoint of the VPC leads to a service of AWS: an interface, or a gateway in this route table."""
     for one in network["endpoints"]:
-        if not str(one.get("ServiceName", "")).endswith(f".{service}") or str(one.get("State", "")).lower() != "available":
+        if (
+            not str(one.get("ServiceName", "")).endswith(f".{service}")
+            or str(one.get("State", "")).lower() != "available"
+        ):
             continue
         if one.get("VpcEndpointType") != "Gateway" or table_id in (one.get("RouteTableIds") or []):
             return True
@@ -155,7 +166,9 @@ def _ways_out(facts: dict[str, t.Any], network: dict[str, t.Any], service: dict[
     definition = facts["definition"] or {"image": "", "environment": {}}
     # Packages and images of other registries come by the internet only.
     own_image = ".dkr.ecr." in definition["image"]
-    needs_internet = bool(definition["environment"].get("LAUNCHER_REQUIREMENTS")) or (bool(definition["image"]) and not own_image)
+    needs_internet = bool(definition["environment"].get("LAUNCHER_REQUIREMENTS")) or (
+        bool(definition["image"]) and not own_image
+    )
     for subnet in network["subnets"]:
         table = route_table(network, subnet) if subnet.get("SubnetId") in service["subnets"] else None
         fault = internet_fault(network, table, service["public_ip"]) if table else ""
@@ -164,7 +177,13 @@ def _ways_out(facts: dict[str, t.Any], network: dict[str, t.Any], service: dict[
         table_id, name = table.get("RouteTableId", ""), subnet.get("SubnetId", "")
         seen = [f"subnet {name}: {fault}"]
         if not has_endpoint(network, "s3", table_id):
-            yield Cause("no_way_to_s3", 89, f"Tasks in {name} have no way to S3: no default route and no endpoint", "give their route table an S3 gateway endpoint, or a default route (site.yml makes both)", seen)
+            yield Cause(
+                "no_way_to_s3",
+                89,
+                f"Tasks in {name} have no way to S3: no default route and no endpoint",
+                "give their route table an S3 gateway endpoint, or a default route (site.yml makes both)",
+                seen,
+            )
         if needs_internet:
             yield Cause(
                 "no_way_to_internet", 88, f"Tasks in {name} have no way to the internet, from where their image or packages come",
@@ -173,4 +192,10 @@ def _ways_out(facts: dict[str, t.Any], network: dict[str, t.Any], service: dict[
             )  # fmt: skip
         lacking = [one for one in (*NEEDED, *(OF_ECR if own_image else ())) if not has_endpoint(network, one)]
         if lacking and not needs_internet:
-            yield Cause("no_endpoint", 87, f"Tasks in {name} have no way to {', '.join(lacking)}: no default route and no endpoint", "make interface endpoints for them (network_nat_mode: none does), or a default route", seen)
+            yield Cause(
+                "no_endpoint",
+                87,
+                f"Tasks in {name} have no way to {', '.join(lacking)}: no default route and no endpoint",
+                "make interface endpoints for them (network_nat_mode: none does), or a default route",
+                seen,
+            )

@@ -47,7 +47,9 @@ Facts = dict[str, t.Any]
 class Reader:
     """`connect(service)` gives a client of boto3; `options` are those of the module deployment_diagnosis_info."""
 
-    def __init__(self, connect: t.Callable[[str], t.Any], region: str, options: t.Mapping[str, t.Any], now: float) -> None:
+    def __init__(
+        self, connect: t.Callable[[str], t.Any], region: str, options: t.Mapping[str, t.Any], now: float
+    ) -> None:
         self._connect = functools.cache(connect)
         self._options = options
         self._name: str = options["name"]
@@ -142,7 +144,9 @@ class Reader:
             return []
         described: list[dict[str, t.Any]] = []
         for start in range(0, len(arns), 100):
-            described += ecs.describe_tasks(cluster=self._name, tasks=arns[start : start + 100], aws_retry=True)["tasks"]
+            described += ecs.describe_tasks(cluster=self._name, tasks=arns[start : start + 100], aws_retry=True)[
+                "tasks"
+            ]
         return [diagnosis_answers.task(one) for one in described]
 
     def _log(self, logs: t.Any, task: dict[str, t.Any], since: float | None = None) -> list[str]:
@@ -187,7 +191,9 @@ class Reader:
         if found is None:
             if self._options["db_engine_version"]:
                 pages = rds.get_paginator("describe_db_engine_versions").paginate(Engine="postgres")
-                self.facts["offered_engine_versions"] = [one["EngineVersion"] for page in pages for one in page["DBEngineVersions"]]
+                self.facts["offered_engine_versions"] = [
+                    one["EngineVersion"] for page in pages for one in page["DBEngineVersions"]
+                ]
             return
         self.facts["database"] = diagnosis_answers.database(found)
         events = rds.describe_events(
@@ -201,7 +207,9 @@ class Reader:
         database = self.facts["database"]
         if database is None:
             return
-        cloudwatch, end = self._connect("cloudwatch"), datetime.datetime.fromtimestamp(self.facts["now"], datetime.timezone.utc)
+        cloudwatch, end = self._connect("cloudwatch"), datetime.datetime.fromtimestamp(
+            self.facts["now"], datetime.timezone.utc
+        )
         for fact, metric in (("connections", "DatabaseConnections"), ("free_storage", "FreeStorageSpace")):
             points = cloudwatch.get_metric_statistics(
                 Namespace="AWS/RDS", MetricName=metric, Dimensions=[{"Name": "DBInstanceIdentifier", "Value": database["id"]}],
@@ -305,7 +313,14 @@ class Reader:
         client = self._connect("s3")
         bucket = s3_buckets.Bucket(client, root.netloc, self.facts["region"])
         status, region = self._head(client, root.netloc)
-        found = {"name": bucket.name, "arn": bucket.arn, "prefix": root.path.strip("/"), "status": status, "region": region, "policy": None}
+        found = {
+            "name": bucket.name,
+            "arn": bucket.arn,
+            "prefix": root.path.strip("/"),
+            "status": status,
+            "region": region,
+            "policy": None,
+        }
         self.facts["bucket"] = found
         if status == 200:
             with self._part(f"policy of bucket {bucket.name}", "s3"):
@@ -355,7 +370,9 @@ class Reader:
         """What clients get, by the checks of mlflow_health that only read."""
         address = (self.facts["load_balancer"] or {}).get("tracking_uri")
         if not self._options["ask_server"] or not address:
-            self.facts["unread"].append("the answers of MLflow: " + ("there is no address" if not address else "ask_server is false"))
+            self.facts["unread"].append(
+                "the answers of MLflow: " + ("there is no address" if not address else "ask_server is false")
+            )
             return
         username, password = self._admin.get("username"), self._admin.get("password")
         known = isinstance(username, str) and isinstance(password, str) and username and password
@@ -375,6 +392,8 @@ class Reader:
         except ValueError as error:
             self.facts["unread"].append(f"the answers of MLflow: {error}")
             return
-        settings = mlflow_health_session.Settings(write=False, sign_on=self._options["sign_on"], certificate_days=self._options["certificate_days"])
+        settings = mlflow_health_session.Settings(
+            write=False, sign_on=self._options["sign_on"], certificate_days=self._options["certificate_days"]
+        )
         results = mlflow_health_run.HealthRun(client, settings).run(CHECKS if known else CHECKS[:3])
         self.facts["http"] = [one._asdict() for one in results]

@@ -11,6 +11,7 @@ import typing as t
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
     deployment_sizes,
     diagnosis_symptoms,
+    diagnosis_texts,
     mlflow_versions,
     rds_rules,
 )
@@ -38,7 +39,13 @@ def service(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
             "it is somebody else's: choose another name for the deployment, or tag it", [f"tags: {sorted(found['tags'])}"],
         )  # fmt: skip
     if found["status"] != "ACTIVE":
-        yield Cause("service_removed", 96, f"The service is being removed: it is {found['status']}", f"wait until it is gone, then {DEPLOY}", [])
+        yield Cause(
+            "service_removed",
+            96,
+            f"The service is being removed: it is {found['status']}",
+            f"wait until it is gone, then {DEPLOY}",
+            [],
+        )
     elif not found["desired"]:
         yield Cause(
             "no_task_wanted", 95, "The service is asked for no task at all",
@@ -56,10 +63,22 @@ def rollout(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
     back = diagnosis_symptoms.rolled_back(facts)
     if not failed and not back:
         return
-    told = [event["message"] for event in found["events"] if diagnosis_symptoms.DEPLOYMENT_FAILED.search(event["message"])]
+    told = [
+        event["message"] for event in found["events"] if diagnosis_symptoms.DEPLOYMENT_FAILED.search(event["message"])
+    ]
     what = "The circuit breaker ended the last deployment because its tasks failed"
-    done = f"revision {facts['newest_revision']} is given up and {diagnosis_symptoms.revision(found['task_definition'])} runs on" if back else "nothing replaces it"
-    yield Cause("deployment_failed", 30, f"{what}; {done}", "mend what made its tasks fail (see the other causes and make logs), then deploy again", told[:1])
+    done = (
+        f"revision {facts['newest_revision']} is given up and {diagnosis_symptoms.revision(found['task_definition'])} runs on"
+        if back
+        else "nothing replaces it"
+    )
+    yield Cause(
+        "deployment_failed",
+        30,
+        f"{what}; {done}",
+        "mend what made its tasks fail (see the other causes and make logs), then deploy again",
+        told[:1],
+    )
 
 
 def database(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
@@ -93,7 +112,13 @@ def _no_database(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
             [],
         )  # fmt: skip
     snapshots = "restore its latest snapshot under the same name, or deploy anew without its data (site.yml)"
-    yield Cause("database_missing", 97 if facts["service"] else 58, f"There is no database {name}", snapshots if facts["service"] else DEPLOY, [])
+    yield Cause(
+        "database_missing",
+        97 if facts["service"] else 58,
+        f"There is no database {name}",
+        snapshots if facts["service"] else DEPLOY,
+        [],
+    )
 
 
 def _is_offered(wanted: str, offered: list[str]) -> bool:
@@ -108,12 +133,20 @@ def _database_address(facts: dict[str, t.Any], found: dict[str, t.Any]) -> t.Ite
     remedy = f"set it to {found['address']} (site.yml does)"
     seen = [f"LAUNCHER_DB_HOST is {host}, the endpoint is {found['address']}"]
     if re.fullmatch(r"[^:]+:\d+", host):
-        yield Cause("database_port_twice", 94, f"The address of the database has its port twice ({host}:{port})", remedy, seen)
+        yield Cause(
+            "database_port_twice", 94, f"The address of the database has its port twice ({host}:{port})", remedy, seen
+        )
     elif host != found["address"]:
         yield Cause("database_address", 86, f"The tasks look for the database at {host}, where it is not", remedy, seen)
     if port and port.isascii() and port.isdigit() and found["port"] and int(port) != found["port"]:
         seen = [f"LAUNCHER_DB_PORT is {port}, the endpoint's is {found['port']}"]
-        yield Cause("database_port", 86, f"The tasks look for the database at port {port}", f"set it to {found['port']} (site.yml does)", seen)
+        yield Cause(
+            "database_port",
+            86,
+            f"The tasks look for the database at port {port}",
+            f"set it to {found['port']} (site.yml does)",
+            seen,
+        )
 
 
 def _storage(found: dict[str, t.Any], what: str) -> t.Iterator[Cause]:
@@ -124,7 +157,13 @@ def _storage(found: dict[str, t.Any], what: str) -> t.Iterator[Cause]:
     if free <= size * NO_STORAGE:
         yield Cause("database_storage_full", 93, f"{what} has no storage left", "raise rds_allocated_storage", seen)
     else:
-        yield Cause("database_storage_low", 50, f"{what} has little storage left", "raise rds_allocated_storage, or set rds_max_allocated_storage", seen)
+        yield Cause(
+            "database_storage_low",
+            50,
+            f"{what} has little storage left",
+            "raise rds_allocated_storage, or set rds_max_allocated_storage",
+            seen,
+        )
 
 
 def connections(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
@@ -134,26 +173,25 @@ def connections(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
         return
     most = deployment_sizes.max_connections(memory)
     if found["connections"] >= most * MANY_CONNECTIONS:
-        yield Cause(
-            "too_many_connections", 66, "The database has no connection left",
-            "run fewer tasks or workers, a smaller pool (ecs_mlflow_db_pool_size), or a larger rds_instance_class",
-            [f"DatabaseConnections is {found['connections']:.0f} of about {most} of a {found['instance_class']}"],
-        )  # fmt: skip
+        seen = f"DatabaseConnections is {found['connections']:.0f} of about {most} of a {found['instance_class']}"
+        yield diagnosis_texts.cause("too_many_connections", [seen], 66)
 
 
 def memory(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
     found = facts["definition"]
     environment = found["environment"] if found else {}
     version, workers = environment.get("LAUNCHER_MLFLOW_VERSION", ""), environment.get("LAUNCHER_WORKERS", "")
-    if not found or not found["memory"] or mlflow_versions.parse(version) is None or not re.fullmatch("[0-9]{1,4}", workers):
+    if (
+        not found
+        or not found["memory"]
+        or mlflow_versions.parse(version) is None
+        or not re.fullmatch("[0-9]{1,4}", workers)
+    ):
         return
     need = deployment_sizes.memory_needed(version, int(workers))
     if need > found["memory"]:
-        yield Cause(
-            "out_of_memory", 64, "The task has too little memory for its workers",
-            "raise ecs_mlflow_memory, or lower mlflow_workers (0 takes as many as fit)",
-            [f"{workers} workers of MLflow {version} need about {need} MiB, the task has {found['memory']} MiB"],
-        )  # fmt: skip
+        seen = f"{workers} workers of MLflow {version} need about {need} MiB, the task has {found['memory']} MiB"
+        yield diagnosis_texts.cause("out_of_memory", [seen], 64)
 
 
 def load_balancer(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
@@ -164,9 +202,21 @@ def load_balancer(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
         yield Cause("load_balancer_missing", 95 if alive else 57, f"There is no load balancer {name}", DEPLOY, [])
         return
     if found["state"] not in ("active", "active_impaired"):
-        yield Cause("load_balancer_not_active", 80, f"The load balancer is {found['state']}", "wait until it is active; remove it and deploy again if it failed", [])
+        yield Cause(
+            "load_balancer_not_active",
+            80,
+            f"The load balancer is {found['state']}",
+            "wait until it is active; remove it and deploy again if it failed",
+            [],
+        )
     if not found["listener_arn"]:
-        yield Cause("listener_missing", 94, "The load balancer has no listener that forwards to MLflow", f"{DEPLOY}, which makes it again", [])
+        yield Cause(
+            "listener_missing",
+            94,
+            "The load balancer has no listener that forwards to MLflow",
+            f"{DEPLOY}, which makes it again",
+            [],
+        )
     group, service_group = facts["target_group"], (facts["service"] or {}).get("target_group_arn")
     if alive and (group is None or service_group != group["arn"]):
         yield Cause(
@@ -179,21 +229,28 @@ def health_check(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
     group, sick = facts["target_group"], [one for one in facts["targets"] if one["state"] in ("unhealthy", "initial")]
     if not group:
         return
-    seen = [f"target {one['id']}:{one['port']} is {one['state']}: {one['description'] or one['reason']}" for one in sick]
+    seen = [
+        f"target {one['id']}:{one['port']} is {one['state']}: {one['description'] or one['reason']}" for one in sick
+    ]
     check = f"{group['protocol']} {group['path']} on {group['port']}, codes {group['codes']}"
-    remedy = "set alb_health_check_path to /health and alb_health_check_codes to 200 (their defaults), then deploy again"
+    remedy = (
+        "set alb_health_check_path to /health and alb_health_check_codes to 200 (their defaults), then deploy again"
+    )
     mismatched = any(one["reason"] == "Target.ResponseCodeMismatch" for one in sick)
     unlike = group["path"] != HEALTH_PATH or group["port"] != "traffic-port" or "200" not in group["codes"]
-    if unlike and (sick or group["path"] != HEALTH_PATH):
-        yield Cause("wrong_health_check", 91 if mismatched else 85 if sick else 48, f"The load balancer's health check does not ask what MLflow answers: {check}", remedy, seen)
-    elif mismatched:
-        yield Cause("health_check_refused", 44, f"MLflow answers the health check with an error ({check})", "read the log of the tasks (make logs)", seen)
-    if any(one["reason"] == "Target.Timeout" for one in sick):
+    served = diagnosis_symptoms.healthy_targets(facts)
+    if unlike and (sick or not served or group["path"] != HEALTH_PATH):
         yield Cause(
-            "servers_hang", 46, "The servers do not answer the health check in time: they hang, are overloaded, or the way to them is closed",
-            "look at CPU and memory of the service and at the log; give the tasks more CPU or run more of them; stop a task that hangs,"
-            " ECS replaces it", seen,
-        )  # fmt: skip
+            "wrong_health_check",
+            91 if mismatched else 48 if served else 85,
+            f"The load balancer's health check does not ask what MLflow answers: {check}",
+            remedy,
+            seen,
+        )
+    elif mismatched:
+        yield diagnosis_texts.cause("health_check_refused", seen)
+    if any(one["reason"] == "Target.Timeout" for one in sick):
+        yield diagnosis_texts.cause("servers_hang", seen)
     service_port = (facts["service"] or {}).get("container_port")
     own_port = ((facts["definition"] or {}).get("environment") or {}).get("LAUNCHER_PORT", "")
     if service_port and own_port and own_port != str(service_port):

@@ -138,7 +138,9 @@ def notes(facts: dict[str, t.Any]) -> list[str]:
     """What is worth knowing, though it makes nothing sick."""
     told, database = [], facts["database"]
     if database and database["pending"]:
-        told.append(f"the database waits for its maintenance window or a reboot to change {', '.join(database['pending'])}")
+        told.append(
+            f"the database waits for its maintenance window or a reboot to change {', '.join(database['pending'])}"
+        )
     if database and database["parameters"] == "pending-reboot":
         told.append("the database needs a reboot for parameters that were changed")
     known = {task["id"] for task in culprits(facts)}
@@ -148,7 +150,9 @@ def notes(facts: dict[str, t.Any]) -> list[str]:
     ]  # fmt: skip
     if earlier:
         latest = max(earlier, key=lambda task: task["stopped_at"])
-        told.append(f"{len(earlier)} tasks failed in the last hour in troubles that are over, the last one: {latest['failure']}")
+        told.append(
+            f"{len(earlier)} tasks failed in the last hour in troubles that are over, the last one: {latest['failure']}"
+        )
     told += [f"{check['name']}: {check['message']}" for check in facts["http"] if check["status"] == "warned"]
     return told
 

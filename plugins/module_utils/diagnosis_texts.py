@@ -38,9 +38,7 @@ WAY_OUT = (
     "give the subnets of the tasks a default route to a NAT gateway, or interface endpoints (network_nat_mode), and let the tasks'"
     " security group out on port 443"
 )
-SCHEMA_REMEDY = (
-    "deploy the version that the databases were migrated to (mlflow_version), or restore the snapshot from before the upgrade"
-)
+SCHEMA_REMEDY = "deploy the version that the databases were migrated to (mlflow_version), or restore the snapshot from before the upgrade"
 
 # Of those that a line fits, the first counts: what says most comes first.
 TEXTS = (
@@ -258,9 +256,25 @@ TEXTS = (
         "The artifact bucket is in another region", "use a bucket in the region of the deployment",
     ),
     Text(
-        "bucket_denied", 85, r"AccessDenied\b.*(PutObject|GetObject|ListObjects|DeleteObject|UploadPart)|(PutObject|GetObject|ListObjectsV2) operation: Access Denied",
+        "bucket_denied", 85, r"\(AccessDenied\) when calling the \w*(Object|Part|Multipart)\w* operation",
         "The task role may not use the artifact bucket",
         "correct the bucket's policy and key, and the policy of the task role (site.yml sets it)",
+    ),
+    # Health checks
+    Text(
+        "servers_hang", 46, r"is unhealthy in .*(Request timed out|Target\.Timeout)",
+        "The servers do not answer the health check in time: they hang, are overloaded, or the way to them is closed",
+        "look at CPU and memory of the service and at the log; give the tasks more CPU or run more of them; stop a task that hangs,"
+        " ECS replaces it",
+    ),
+    Text(
+        "health_check_refused", 44, r"is unhealthy in .*(with these codes|Target\.ResponseCodeMismatch)",
+        "MLflow answers the health check with an error", "read the log of the tasks (make logs)",
+    ),
+    Text(
+        "health_checks_failed", 42, r"failed (ELB|container) health checks",
+        "ECS stops tasks because they fail their health checks",
+        "read the log of the tasks (make logs); where they only need longer to start raise ecs_mlflow_health_check_grace_period",
     ),
     Text(
         "killed", 45, r"exited with code 137\b",
@@ -270,6 +284,12 @@ TEXTS = (
 )  # fmt: skip
 _PATTERNS = [(text, re.compile(text.pattern)) for text in TEXTS]
 LAUNCHER_ERROR = "launcher: error: "
+
+
+def cause(name: str, evidence: list[str], likelihood: int | None = None) -> Cause:
+    """A cause that has a text, found in another way."""
+    text = next(text for text in TEXTS if text.id == name)
+    return Cause(name, text.likelihood if likelihood is None else likelihood, text.cause, text.remedy, evidence)
 
 
 def said(line: str) -> Cause | None:
@@ -297,9 +317,11 @@ def causes(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
 
 def _heard(task: dict[str, t.Any], lines: list[str], less: int) -> t.Iterator[Cause]:
     for line in lines:
-        cause = said(line)
-        if cause:
-            yield cause._replace(likelihood=max(1, cause.likelihood - less), evidence=[f"task {task['id'][:8]}: {line}"])
+        heard = said(line)
+        if heard:
+            yield heard._replace(
+                likelihood=max(1, heard.likelihood - less), evidence=[f"task {task['id'][:8]}: {line}"]
+            )
 
 
 def last_words(task: dict[str, t.Any]) -> list[str]:
@@ -309,11 +331,11 @@ def last_words(task: dict[str, t.Any]) -> list[str]:
 
 
 def _events(facts: dict[str, t.Any]) -> list[str]:
-    """The service's events since it was last steady; only those of placement say more than the tasks do."""
+    """The service's events since it was last steady; only those of placement and health say more than the tasks do."""
     told = []
     for event in (facts["service"] or {"events": []})["events"]:
         if diagnosis_symptoms.STEADY in event["message"]:
             break
-        if "unable to place" in event["message"]:
+        if "unable to place" in event["message"] or "is unhealthy in" in event["message"]:
             told.append(event["message"])
     return told

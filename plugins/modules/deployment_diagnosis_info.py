@@ -22,8 +22,9 @@ description:
   - Wraps C(DescribeServices), C(DescribeTaskDefinition), C(ListTasks) and C(DescribeTasks) of Amazon ECS, C(GetLogEvents) of CloudWatch
     Logs, C(GetMetricStatistics) of CloudWatch, C(DescribeDBInstances), C(DescribeEvents) and C(DescribeDBEngineVersions) of Amazon RDS,
     the C(Describe) calls of Elastic Load Balancing, C(DescribeCertificate) of ACM, C(DescribeSecret) and C(GetSecretValue) of Secrets
-    Manager, C(ListRolePolicies), C(GetRolePolicy) and C(ListAttachedRolePolicies) of IAM, C(HeadBucket) and C(GetBucketPolicy) of Amazon S3, and C(DescribeSubnets), C(DescribeSecurityGroups), C(DescribeRouteTables),
-    C(DescribeNatGateways) and C(DescribeVpcEndpoints) of Amazon EC2.
+    Manager, C(ListRolePolicies), C(GetRolePolicy) and C(ListAttachedRolePolicies) of IAM, C(HeadBucket) and C(GetBucketPolicy) of
+    Amazon S3, and C(DescribeSubnets), C(DescribeSecurityGroups), C(DescribeRouteTables), C(DescribeNatGateways) and
+    C(DescribeVpcEndpoints) of Amazon EC2.
 options:
   name:
     description: Name of the deployment.
@@ -137,7 +138,12 @@ lines:
 import time
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, diagnosis, diagnosis_reader, ecs_client
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
+    aws_changes,
+    diagnosis,
+    diagnosis_reader,
+    ecs_client,
+)
 
 
 def main() -> None:

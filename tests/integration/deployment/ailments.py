@@ -134,6 +134,7 @@ def port_twice(container: dict) -> None:
     for one in container["environment"]:
         if one["name"] == "LAUNCHER_DB_HOST":
             one["value"] += ":5432"
+    container["environment"].append({"name": "LAUNCHER_DB_WAIT_SECONDS", "value": "5"})
 
 
 # The database

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
     diagnosis_network,
     diagnosis_policies,
     diagnosis_symptoms,
+    diagnosis_texts,
 )
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.diagnosis_cause import Cause
 
@@ -372,3 +374,9 @@ KEYS = (
 def test_answers_that_lack_anything_become_facts(name):
     for answer in ({}, dict.fromkeys(KEYS), *({key: None} for key in KEYS)):
         assert getattr(diagnosis_answers, name)(answer)
+
+
+def test_the_page_has_every_cause():
+    page = (Path(__file__).resolve().parents[3] / "docs/diagnosing.md").read_text()
+    wanted = {cause for cause, _changes in CAUSES.values()} | {text.id for text in diagnosis_texts.TEXTS}
+    assert sorted(one for one in wanted if f"`{one}`" not in page) == []

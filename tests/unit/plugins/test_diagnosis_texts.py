@@ -115,6 +115,12 @@ SAID = [
     ("bucket_in_another_region", "botocore.exceptions.ClientError: An error occurred (PermanentRedirect) when calling the PutObject operation:"
      " The bucket you are attempting to access must be addressed using the specified endpoint."),
     ("bucket_denied", "botocore.exceptions.ClientError: An error occurred (AccessDenied) when calling the PutObject operation: Access Denied"),
+    ("servers_hang", "(service web) (port 5000) is unhealthy in (target-group arn:aws:elasticloadbalancing:eu-west-2:1:targetgroup/web/1) due to"
+     " (reason Request timed out)"),
+    ("health_check_refused", "(service web) (port 5000) is unhealthy in (target-group arn:1) due to (reason Health checks failed with these"
+     " codes: [500])"),
+    ("health_checks_failed", "Task failed ELB health checks in (target-group arn:aws:elasticloadbalancing:eu-west-2:1:targetgroup/web/1)"),
+    ("health_checks_failed", "Task failed container health checks"),
     ("killed", "Essential container in task exited; container mlflow exited with code 137"),
 ]  # fmt: skip
 
@@ -125,7 +131,7 @@ def test_a_text_is_understood(wanted, line):
     stopped_for_it = diagnosed.failing(line)
     logged = diagnosed.failing("Essential container in task exited; container mlflow exited with code 1", "Traceback:", line)
     event = diagnosed.facts(service__running=1, service__events=[{"at": diagnosed.NOW, "message": line}])
-    for facts in [event] if "unable to place" in line else [stopped_for_it, logged]:
+    for facts in [event] if line.startswith("(service web)") else [stopped_for_it, logged]:
         found = diagnosis.diagnose(facts)
         assert not found.healthy and found.causes[0].id == wanted, found.causes
         assert found.causes[0].evidence and "{" not in found.causes[0].cause + found.causes[0].remedy
