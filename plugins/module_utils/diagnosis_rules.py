@@ -238,11 +238,10 @@ def health_check(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
     )
     mismatched = any(one["reason"] == "Target.ResponseCodeMismatch" for one in sick)
     unlike = group["path"] != HEALTH_PATH or group["port"] != "traffic-port" or "200" not in group["codes"]
-    served = diagnosis_symptoms.healthy_targets(facts)
-    if unlike and (sick or not served or group["path"] != HEALTH_PATH):
+    if unlike and (sick or not diagnosis_symptoms.healthy_targets(facts)):
         yield Cause(
             "wrong_health_check",
-            91 if mismatched else 48 if served else 85,
+            91 if mismatched else 85,
             f"The load balancer's health check does not ask what MLflow answers: {check}",
             remedy,
             seen,

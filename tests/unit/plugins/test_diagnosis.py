@@ -101,7 +101,7 @@ CAUSES = {
     "no target group": ("target_group_differs", {"target_group": None}),
     "another target group": ("target_group_differs", {"target_group__arn": "arn:other"}),
     "wrong health check": ("wrong_health_check", {"target_group__path": "/healthz", "targets": MISMATCH}),
-    "wrong health check that nothing fails": ("wrong_health_check", {"target_group__path": "/version"}),
+    "wrong health check without a target": ("wrong_health_check", {"target_group__path": "/healthz", "targets": []}),
     "wrong port of the health check": ("wrong_health_check", {"target_group__port": "80", "targets": sick("Target.FailedHealthChecks", "")}),
     "error at the health check": ("health_check_refused", {"targets": MISMATCH}),
     "servers hang": ("servers_hang", {"targets": sick("Target.Timeout", "Request timed out")}),
@@ -190,6 +190,7 @@ WELL = {
     "endpoints": {**IN_ECR, "network": routes(endpoints=[S3_ENDPOINT, *(
         {"ServiceName": f"com.amazonaws.eu-west-2.{name}", "VpcEndpointType": "Interface", "State": "Available"}
         for name in ("logs", "secretsmanager", "ecr.api", "ecr.dkr"))])},
+    "another path that is answered": {"target_group__path": "/version"},
     "no target group": {"service__target_group_arn": None, "targets": [], "target_group": None, "unread_parts": ["load balancer"]},
     "tasks that fail in a trouble that is over": {"stopped": [stopped("exit 1", stopped_at=NOW - 8500)]},
     "tasks of an older revision": {"stopped": [stopped("OutOfMemoryError", task_definition=OLDER, started_by="ecs-svc/0")]},
