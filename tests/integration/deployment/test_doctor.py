@@ -93,19 +93,24 @@ def healthy(live) -> dict:
     return found
 
 
+def test_a_healthy_deployment_is_called_healthy(live):
+    found = healthy(live)
+    assert found["lines"][0].startswith(f"{live.name} is healthy: 2 of 2 tasks run")
+    # What was not looked at is said.
+    assert found["unread"] and found["lines"][-1].startswith("Not looked at: ")
+
+
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in SAMPLE else LONG) for name in AILMENTS])
 def test_the_cause_of_a_fault_is_named_first(live, tmp_path, name):
-    ailment = AILMENTS[name]
-    healthy(live)
-    admin = live.admin()[1]
+    ailment, admin = AILMENTS[name], live.admin()[1]
     with ailment.inject(live, tmp_path):
         calls, started = len(live.aws.api_calls()), time.monotonic()
         found = diagnose(live)
         seconds = time.monotonic() - started
         writes = [one for one in live.aws.api_calls()[calls:] if one["kind"] == "write" and "Ansible/" in one["agent"]]
-    # Mended first, so that a fault which is not named does not spoil the tests after it.
-    faults.until(lambda: diagnose(live)["healthy"], 120, "getting healthy again")
     print(f"\n{name}: {seconds:.1f} s\n  " + "\n  ".join(found["lines"]))
+    # Mended first, so that a fault which is not named does not spoil the tests after it, which begin on a healthy deployment.
+    faults.until(lambda: diagnose(live)["healthy"], 120, "getting healthy again")
     assert not found["healthy"]
     first = found["causes"][0]
     assert first["id"] == ailment.cause, found["lines"]
@@ -114,13 +119,6 @@ def test_the_cause_of_a_fault_is_named_first(live, tmp_path, name):
     assert writes == []
     told = json.dumps(found)
     assert admin not in told and live.admin()[1] not in told and WRONG not in told
-
-
-def test_a_healthy_deployment_is_called_healthy(live):
-    found = healthy(live)
-    assert found["lines"][0].startswith(f"{live.name} is healthy: 2 of 2 tasks run")
-    # What was not looked at is said.
-    assert found["unread"] and found["lines"][-1].startswith("Not looked at: ")
 
 
 @LONG
