@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cost deploy status logs users verify scale upgrade backup restore rotate gc password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
+.PHONY: help setup cost deploy status logs users verify doctor scale upgrade backup restore rotate gc password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
 	benchmark requirements constraints operator-policy clean
 
 help: ## Show the commands
@@ -75,6 +75,9 @@ users: setup ## Apply the users, groups and grants of the inventory
 
 verify: setup ## Prove that the deployment works
 	@$(PLAYBOOK) playbooks/verify.yml
+
+doctor: setup ## Tell why the deployment is sick, and what to do about it
+	@$(PLAYBOOK) playbooks/doctor.yml
 
 scale: setup ## Change number and size of tasks, or the database class: EXTRA='-e scale_desired_count=4'
 	@$(PLAYBOOK) playbooks/scale.yml

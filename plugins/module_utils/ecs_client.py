@@ -56,13 +56,17 @@ def poll(probe: t.Callable[[], t.Any], timeout: float, interval: float = POLL_SE
         time.sleep(interval)
 
 
-def log_tail(logs, task_definition: dict | None, task_arn: str, lines: int = LOG_LINES) -> list[str]:
-    """The last lines a task wrote; empty when it wrote none or its log group is gone. Wraps GetLogEvents."""
+def log_tail(logs, task_definition: dict | None, task_arn: str, lines: int = LOG_LINES, since: float | None = None) -> list[str]:
+    """The last lines a task wrote, after `since` (seconds since the epoch) only; empty when it wrote none or its log group is gone.
+
+    Wraps GetLogEvents.
+    """
+    window = {} if since is None else {"startTime": int(since * 1000)}
     tail: list[str] = []
     for group, stream in ecs_rules.log_streams(task_definition or {}, task_arn.rsplit("/", 1)[-1]):
         try:
             events = logs.get_log_events(
-                logGroupName=group, logStreamName=stream, limit=lines, startFromHead=False, aws_retry=True
+                logGroupName=group, logStreamName=stream, limit=lines, startFromHead=False, aws_retry=True, **window
             )["events"]
         except is_boto3_error_code("ResourceNotFoundException"):
             continue

@@ -202,20 +202,26 @@ def servers_hang(live: Deployment, _folder: Path) -> t.Iterator[Options]:
                 process.send_signal(signal.SIGCONT)
 
 
+def registered(live: Deployment, edit: t.Callable[[dict], None], **size: str) -> str:
+    """The ARN of another task definition: `edit` changes a copy of the container's definition in place."""
+    ecs = live.client("ecs")
+    definition = ecs.describe_task_definition(taskDefinition=service(live)["taskDefinition"])["taskDefinition"] | size
+    edit(definition["containerDefinitions"][0])
+    keys = (
+        "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes", "cpu", "memory",
+        "requiresCompatibilities", "runtimePlatform",
+    )  # fmt: skip
+    made = ecs.register_task_definition(**{key: definition[key] for key in keys if key in definition})
+    return made["taskDefinition"]["taskDefinitionArn"]
+
+
 def redeployed(edit: t.Callable[[dict], None]) -> Injection:
-    """The service runs another task definition: `edit` changes a copy of the container's definition in place."""
+    """The service runs another task definition."""
 
     @contextlib.contextmanager
     def inject(live: Deployment, _folder: Path) -> t.Iterator[Options]:
         ecs, before = live.client("ecs"), service(live)
-        definition = ecs.describe_task_definition(taskDefinition=before["taskDefinition"])["taskDefinition"]
-        edit(definition["containerDefinitions"][0])
-        keys = (
-            "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes", "cpu", "memory",
-            "requiresCompatibilities", "runtimePlatform",
-        )  # fmt: skip
-        wrong = ecs.register_task_definition(**{key: definition[key] for key in keys if key in definition})
-        arn = wrong["taskDefinition"]["taskDefinitionArn"]
+        arn = registered(live, edit)
         # One task is enough, and takes half the time to start.
         ecs.update_service(cluster=live.name, service=live.name, taskDefinition=arn, desiredCount=1)
         try:
