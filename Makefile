@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cost deploy status logs users verify scale password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
+.PHONY: help setup cost deploy status logs users verify scale migrate password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
 	benchmark requirements constraints operator-policy clean
 
 help: ## Show the commands
@@ -78,6 +78,9 @@ verify: setup ## Prove that the deployment works
 
 scale: setup ## Change number and size of tasks, or the database class: EXTRA='-e scale_desired_count=4'
 	@$(PLAYBOOK) playbooks/scale.yml
+
+migrate: setup ## Move in from another MLflow: EXTRA='-e migrate_source_tracking_uri=http://localhost:5000'
+	@$(PLAYBOOK) playbooks/migrate.yml
 
 password: setup ## Show the admin's password (elsewhere than local: NAME=<deployment name>)
 	@$(LOCAL_CREDENTIALS) $(BIN)/python scripts/admin_password.py deployments/$(NAME)/outputs.json
