@@ -11,7 +11,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Their tests use the fixture `live`, a deployment that takes minutes to make: one process runs them all.
-LIVE = {f"tests/integration/deployment/test_{name}.py" for name in ("failures", "faults", "garbage_collection", "scaling", "tls")}
+LIVE = {f"tests/integration/deployment/test_{name}.py" for name in ("failures", "faults", "garbage_collection", "migrate", "scaling", "tls")}
 
 
 class FilesAndTheLiveDeployment(LoadScopeScheduling):
