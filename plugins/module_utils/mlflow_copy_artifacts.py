@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import typing as t
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlparse, urlunparse
 
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import artifact_transfer, mlflow_address, mlflow_traces
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.mlflow_client import Client
@@ -28,16 +28,23 @@ Owner = t.Union[Run, LoggedModel]
 
 
 def files(client: Client, owner: Owner) -> list[File]:
-    """All artifacts of a run or a logged model."""
+    """All artifacts of a run or a logged model; folders that no server can look into end with a slash."""
     found: list[File] = []
     folders = [""]
     while folders:
         for one in _list(client, owner, folders.pop()):
-            if one.get("is_dir"):
+            if one.get("is_dir") and is_readable(str(one["path"])):
                 folders.append(str(one["path"]))
+            elif one.get("is_dir"):
+                found.append(File(f"{one['path']}/", 0))
             else:
                 found.append(File(str(one["path"]), int(one.get("file_size") or 0)))
     return sorted(found)
+
+
+def is_readable(path: str) -> bool:
+    """Whether servers take the path as it is (mlflow/utils/uri.py, validate_path_is_safe)."""
+    return "#" not in path and urlunparse(urlparse(unquote(path))) == path and path.isprintable()
 
 
 def _list(client: Client, owner: Owner, folder: str) -> list[dict[str, t.Any]]:
@@ -100,9 +107,7 @@ def upload(client: Client, owner: Owner, file: File, data: t.BinaryIO, timeout: 
     size = data.seek(0, 2)
     path = f"{PROXY}/{mlflow_address.artifact_path(root(owner.artifact_uri) + '/' + file.path)}"
     headers = {"Content-Type": OCTETS, "Content-Length": str(size)}
-    answer = client.send(
-        "PUT", path, data=data, headers=headers, login=client.login, repeatable=True, timeout=timeout
-    )
+    answer = client.send("PUT", path, data=data, headers=headers, login=client.login, repeatable=True, timeout=timeout)
     if answer.status != 200:
         error = client.error(answer, "PUT", path)
         error.message = f"artifact {file.path!r} of {identity(owner)}, {size} bytes: {error.message}"

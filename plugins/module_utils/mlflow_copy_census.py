@@ -136,7 +136,8 @@ class Census:
         }
 
     def _files(self, owner: Run | LoggedModel) -> list[t.Any]:
-        files: list[File] = mlflow_copy_artifacts.files(self.ask.client, owner)
+        found: list[File] = mlflow_copy_artifacts.files(self.ask.client, owner)
+        files = [one for one in found if mlflow_copy_artifacts.is_readable(one.path)]
         if self.ask.detail != HASHES:
             return files
         return mlflow_copy_artifacts.hashes(self.ask.client, owner, files, self.ask.folder)
@@ -154,10 +155,14 @@ class Census:
         # The default experiment is that of many sources.
         if experiment.experiment_id != mlflow_copy_plan.DEFAULT_EXPERIMENT:
             tags = {key: text for key, text in experiment.tags.items() if key not in mlflow_copy_content.MARKS}
-            self.digests[f"experiment {self._identity(experiment)}"] = digest([experiment.lifecycle_stage == DELETED, tags])
+            self.digests[f"experiment {self._identity(experiment)}"] = digest(
+                [experiment.lifecycle_stage == DELETED, tags]
+            )
         for run, files in zip(runs, rows):
             identity = run_ids[run.run_id]
-            value = mlflow_copy_content.run_value(run, points[run.run_id], files, run_ids)
+            # Of an experiment that is deleted, they are too, whatever a file store says.
+            seen = run._replace(lifecycle=DELETED) if experiment.lifecycle_stage == DELETED else run
+            value = mlflow_copy_content.run_value(seen, points[run.run_id], files, run_ids)
             self.digests[f"run {identity}"] = digest(value)
             if run.tied:
                 self.digests[f"ties {identity}"] = digest(mlflow_copy_content.ties_value(run, model_ids))

@@ -160,7 +160,11 @@ def _time(value: t.Any) -> int | None:
 
 def _dataset(answer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     dataset = answer["dataset"]
-    kept = {key: str(dataset[key]) for key in ("name", "digest", "source_type", "source", "schema", "profile") if dataset.get(key)}
+    kept = {
+        key: str(dataset[key])
+        for key in ("name", "digest", "source_type", "source", "schema", "profile")
+        if dataset.get(key)
+    }
     return {"dataset": kept, "tags": tag_list(dict(sorted(pairs(answer.get("tags")).items())))}
 
 
@@ -239,7 +243,12 @@ def model_value(
 ) -> dict[str, t.Any]:
     """All of a logged model that is carried."""
     metrics = [
-        [*point(one), run_ids.get(str(one.get("run_id")), str(one.get("run_id"))), one.get("dataset_name"), one.get("dataset_digest")]
+        [
+            *point(one),
+            run_ids.get(str(one.get("run_id")), str(one.get("run_id"))),
+            one.get("dataset_name"),
+            one.get("dataset_digest"),
+        ]
         for one in model.metrics
     ]
     return {

@@ -123,7 +123,9 @@ class Look:
             for kind, count in left.items()
         ]
         known = {model.model_id for model in models} if self._target_logs else set()
-        self.left_out += [f"ties {run.run_id}" for run in runs if not known.issuperset((*run.model_inputs, *run.outputs))]
+        self.left_out += [
+            f"ties {run.run_id}" for run in runs if not known.issuperset((*run.model_inputs, *run.outputs))
+        ]
         self.losses += mlflow_copy_plan.strangers(
             runs, {run.run_id for run in runs}, {model.model_id for model in models}
         )
@@ -141,8 +143,14 @@ class Look:
         files = mlflow_copy_servers.in_parallel(
             lambda owner: mlflow_copy_artifacts.files(job.source, owner), owners, job.max_parallel
         )
-        for owner, listed in zip(owners, files):
+        for owner, everything in zip(owners, files):
+            listed = [one for one in everything if mlflow_copy_artifacts.is_readable(one.path)]
             self._refuse_large(owner, listed)
+            self.losses += [
+                f"{mlflow_copy_artifacts.identity(owner)}: artifact {one.path!r} has a name that no server of MLflow reads"
+                for one in everything
+                if one not in listed
+            ]
             if isinstance(owner, Run):
                 self.contents[owner.run_id] = Content(sorted_points(points[owner.run_id]), listed)
             else:
@@ -290,9 +298,7 @@ class Carrier:
             )
         with self._lock:
             look.model_ids[model.model_id] = there.model_id
-        mlflow_copy_artifacts.copy(
-            job.source, job.target, model, there, look.model_files[model.model_id], job.folder
-        )
+        mlflow_copy_artifacts.copy(job.source, job.target, model, there, look.model_files[model.model_id], job.folder)
         mlflow_copy_writes.finish_logged_model(job.target, model, there, look.run_ids)
         with self._lock:
             self.done.append({"action": "copy_logged_model", "model_id": model.model_id})

@@ -78,13 +78,17 @@ class Homes:
 
     def _experiments(self) -> list[str]:
         if self._experiment_ids is None:
-            self._experiment_ids = [one.experiment_id for one in mlflow_resources_api.list_experiments(self._client, "ALL")]
+            self._experiment_ids = [
+                one.experiment_id for one in mlflow_resources_api.list_experiments(self._client, "ALL")
+            ]
         return self._experiment_ids
 
     def run(self, identity: str) -> Run | None:
         if identity and identity not in self._runs:
             self._runs[identity] = (
-                mlflow_copy_reads.run(self._client, identity) if self._source_name is None else self._copied_run(identity)
+                mlflow_copy_reads.run(self._client, identity)
+                if self._source_name is None
+                else self._copied_run(identity)
             )
         return self._runs.get(identity)
 
@@ -169,7 +173,9 @@ class Look:
             return ""
         spot = self.spots[version.number] = self.homes.spot(version)
         if spot.kind == ADDRESS and not mlflow_copy_versions.is_reachable(spot.rest):
-            return f"its source {spot.rest} is not among the artifacts of a run or logged model that the source still has"
+            return (
+                f"its source {spot.rest} is not among the artifacts of a run or logged model that the source still has"
+            )
         if spot.kind == ADDRESS:
             self.losses.append(
                 f"registered model {self.name!r}, version {version.number}: its files stay where they are, {spot.rest}"
@@ -221,7 +227,10 @@ class Look:
                 self.left_out.append(f"alias {self.name}/{alias}")
 
     def tags(self) -> dict[str, str]:
-        wanted = {**self.model.tags, **mlflow_copy_plan.marks(self.job.source_name, self.name)}
+        wanted = {
+            **mlflow_copy_versions.model_tags(self.model),
+            **mlflow_copy_plan.marks(self.job.source_name, self.name),
+        }
         there = self.current.tags if self.current else {}
         return {key: value for key, value in wanted.items() if there.get(key) != value}
 
@@ -349,7 +358,9 @@ class Carrier:
             body["source"] = mlflow_copy_versions.joined(run.artifact_uri, spot.rest)
         elif spot.kind == LOGGED and model:
             is_named = version.source.startswith("models:/")
-            body["source"] = f"models:/{model.model_id}" if is_named else mlflow_copy_versions.joined(model.artifact_uri, spot.rest)
+            body["source"] = (
+                f"models:/{model.model_id}" if is_named else mlflow_copy_versions.joined(model.artifact_uri, spot.rest)
+            )
         elif spot.kind == VERSION:
             body["source"] = look.mapped_version(spot)
         return body
@@ -359,9 +370,18 @@ class Carrier:
         name, number = self.look.wanted, str(there.number)
         for what in mlflow_copy_versions.differences(version, there):
             if what == "description":
-                self._call("PATCH", "model-versions/update", {"name": name, "version": number, "description": version.description})
+                self._call(
+                    "PATCH",
+                    "model-versions/update",
+                    {"name": name, "version": number, "description": version.description},
+                )
             elif what == "stage":
-                body = {"name": name, "version": number, "stage": version.stage or NO_STAGE, "archive_existing_versions": False}
+                body = {
+                    "name": name,
+                    "version": number,
+                    "stage": version.stage or NO_STAGE,
+                    "archive_existing_versions": False,
+                }
                 self._call("POST", "model-versions/transition-stage", body)
             else:
                 key = what[len("tag:") :]

@@ -109,7 +109,10 @@ def copies(runs: t.Iterable[Run], source: str) -> dict[str, Run]:
                 f"the destination has two copies of run {identity}, {other.run_id} and {one.run_id}, as two migrations at"
                 " once make them; delete one of them, and run one migration at a time"
             )
-        if other is None or (bool(one.tags.get(COMPLETE)), not one.deleted) > (bool(other.tags.get(COMPLETE)), not other.deleted):
+        if other is None or (bool(one.tags.get(COMPLETE)), not one.deleted) > (
+            bool(other.tags.get(COMPLETE)),
+            not other.deleted,
+        ):
             found[identity] = one
     return found
 
@@ -196,6 +199,8 @@ def metric_body(point: Point) -> dict[str, t.Any]:
     return {"key": point.key, "value": point.value, "timestamp": point.timestamp, "step": point.step}
 
 
-def model_steps(models: t.Sequence[LoggedModel], there: t.Mapping[str, LoggedModel], refresh: bool) -> list[LoggedModel]:
+def model_steps(
+    models: t.Sequence[LoggedModel], there: t.Mapping[str, LoggedModel], refresh: bool
+) -> list[LoggedModel]:
     """Logged models that are missing or unfinished."""
     return [one for one in models if refresh or one.model_id not in there or not there[one.model_id].tags.get(COMPLETE)]

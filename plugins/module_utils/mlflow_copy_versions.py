@@ -18,6 +18,8 @@ RUN, LOGGED, VERSION, ADDRESS = "run", "logged_model", "version", "address"
 # Marks a version that only keeps a number free, of one that the source has deleted.
 PLACEHOLDER = "migration.placeholder"
 NO_STAGE = "None"
+# IDs of experiments of the source, which mean others elsewhere (mlflow/prompt/constants.py).
+EXPERIMENT_IDS_TAG = "_mlflow_experiment_ids"
 # A prompt's text is a tag, and its source says nothing (mlflow/prompt/constants.py).
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 # Refused in names of models by MLflow 3 (mlflow/utils/validation.py).
@@ -161,9 +163,7 @@ def refuse_name(name: str, major: int) -> None:
         )
 
 
-def place(
-    name: str, wanted: str, there: t.Sequence[Model], source: str, policy: str
-) -> tuple[str, Model | None, str]:
+def place(name: str, wanted: str, there: t.Sequence[Model], source: str, policy: str) -> tuple[str, Model | None, str]:
     """(name at the destination, what is there, why it is left out). ValueError for a clash that is to fail."""
     for one in there:
         if mlflow_copy_plan.is_copy_of(one.tags, source, name):
@@ -184,7 +184,9 @@ def place(
 def version_copies(versions: t.Iterable[Version], source: str) -> dict[int, Version]:
     """The versions of a destination that are copies, by their numbers at the source."""
     return {
-        int(one.tags[ID]): one for one in versions if one.tags.get(SOURCE) == source and one.tags.get(ID, "").isdecimal()
+        int(one.tags[ID]): one
+        for one in versions
+        if one.tags.get(SOURCE) == source and one.tags.get(ID, "").isdecimal()
     }
 
 
@@ -204,15 +206,22 @@ def version_steps(versions: t.Iterable[Version], there: t.Mapping[int, Version])
     return [one for one in steps if one.there is None or differences(one.version, one.there)]
 
 
-def aliases_to_set(aliases: t.Mapping[str, str], there: t.Mapping[str, str], numbers: t.Mapping[int, int]) -> dict[str, str]:
+def aliases_to_set(
+    aliases: t.Mapping[str, str], there: t.Mapping[str, str], numbers: t.Mapping[int, int]
+) -> dict[str, str]:
     """Alias to version, by the numbers of the destination; `numbers`: from those of the source."""
     wanted = {alias: str(numbers[int(number)]) for alias, number in aliases.items() if int(number) in numbers}
     return {alias: number for alias, number in wanted.items() if there.get(alias) != number}
 
 
+def model_tags(model: Model) -> dict[str, str]:
+    """Those that are carried."""
+    return {key: text for key, text in model.tags.items() if key not in (*MARKS, EXPERIMENT_IDS_TAG)}
+
+
 def model_value(model: Model) -> dict[str, t.Any]:
     """What is carried of a registered model itself."""
-    return {"description": model.description, "tags": {key: text for key, text in model.tags.items() if key not in MARKS}}
+    return {"description": model.description, "tags": model_tags(model)}
 
 
 def version_value(version: Version, spot: Spot) -> dict[str, t.Any]:

@@ -29,7 +29,9 @@ def store(uri: str) -> Store:
     if parts.scheme == "sqlite":
         path = unquote(uri.split(":///", 1)[1].split("?", 1)[0]) if ":///" in uri else ""
         if not path:
-            raise ValueError("store_uri: a database of SQLite is written sqlite:///<path>, with a fourth slash where it is absolute")
+            raise ValueError(
+                "store_uri: a database of SQLite is written sqlite:///<path>, with a fourth slash where it is absolute"
+            )
         return Store(SQLITE, os.path.abspath(path))
     if parts.scheme in ("", "file"):
         return Store(FILES, os.path.abspath(unquote(parts.path)))

@@ -264,7 +264,11 @@ def main() -> None:
             "experiments": {"type": "list", "elements": "str", "default": ["*"]},
             "registered_models": {"type": "list", "elements": "str", "default": ["*"]},
             "with_deleted": {"type": "bool", "default": False},
-            "detail": {"type": "str", "choices": list(mlflow_copy_census.DETAILS), "default": mlflow_copy_census.COUNTS},
+            "detail": {
+                "type": "str",
+                "choices": list(mlflow_copy_census.DETAILS),
+                "default": mlflow_copy_census.COUNTS,
+            },
             "copied_from": {"type": "str"},
             "requests_per_second": {"type": "float", "default": 0},
             "max_parallel": {"type": "int", "default": 4},

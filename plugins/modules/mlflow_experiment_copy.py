@@ -203,7 +203,9 @@ def run(module: AnsibleModule, done: mlflow_module.Done) -> dict[str, t.Any]:
     params = module.params
     source, target = mlflow_copy_servers.source(params), mlflow_copy_servers.destination(params)
     if params["largest_artifact_mib"] < 0:
-        raise ValueError(f"largest_artifact_mib: {params['largest_artifact_mib']} is less than none; give 0 for any size")
+        raise ValueError(
+            f"largest_artifact_mib: {params['largest_artifact_mib']} is less than none; give 0 for any size"
+        )
     job = mlflow_copy_experiment.Job(
         source,
         target,

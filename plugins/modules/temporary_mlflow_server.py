@@ -198,8 +198,9 @@ class Server:
             )
         finally:
             os.close(descriptor)
-        with open(self.note, "w", encoding="utf-8") as file:
+        with open(f"{self.note}.new", "w", encoding="utf-8") as file:
             json.dump({"pid": process.pid, "started_at": started_at(process.pid), "port": port}, file)
+        os.replace(f"{self.note}.new", self.note)
         self._wait(process, port, wait_timeout)
         return port
 
@@ -273,8 +274,10 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     said = version(path)
     found = server.running()
     reused = found is not None and answers(found["port"])
-    port = found["port"] if found and reused else server.start(
-        path, params["artifacts"], params["workers"], params["wait_timeout"]
+    port = (
+        found["port"]
+        if found and reused
+        else server.start(path, params["artifacts"], params["workers"], params["wait_timeout"])
     )
     return {"changed": not reused, "tracking_uri": f"http://{temporary_server.HOST}:{port}", "version": said}
 

@@ -56,7 +56,9 @@ def theirs(source: str, target: str, folder: Path) -> Arrived:
     subprocess.run([_uv(), "venv", "--quiet", "--python", "3.11", str(environment)], check=True)
     # It imports pkg_resources, which newer setuptools have not.
     packages = [THEIRS, f"mlflow=={SOURCE}", "sqlalchemy<2.1", "setuptools<80"]
-    subprocess.run([_uv(), "pip", "install", "--quiet", "--python", str(environment / "bin" / "python"), *packages], check=True)
+    subprocess.run(
+        [_uv(), "pip", "install", "--quiet", "--python", str(environment / "bin" / "python"), *packages], check=True
+    )
     login = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": ADMIN_PASSWORD}
     began = time.monotonic()
     for command, uri, option in (("export-all", source, "--output-dir"), ("import-all", target, "--input-dir")):
@@ -72,7 +74,11 @@ def theirs(source: str, target: str, folder: Path) -> Arrived:
 
 def totals(url: str, login: bool) -> dict[str, t.Any]:
     """What a server holds."""
-    options = {"tracking_uri": url, "detail": "content", **({"username": "admin", "password": ADMIN_PASSWORD} if login else {})}
+    options = {
+        "tracking_uri": url,
+        "detail": "content",
+        **({"username": "admin", "password": ADMIN_PASSWORD} if login else {}),
+    }
     module = "ansible_collections.mlops.mlflow_aws.plugins.modules.mlflow_content_info"
     done = subprocess.run(
         [sys.executable, "-m", module], input=json.dumps({"ANSIBLE_MODULE_ARGS": options}), text=True, capture_output=True,
@@ -83,7 +89,10 @@ def totals(url: str, login: bool) -> dict[str, t.Any]:
 
 def tell(name: str, arrived: Arrived, runs: int, found: dict[str, t.Any]) -> None:
     rate = f"{runs / arrived.seconds:.1f} runs/s"
-    counts = ", ".join(f"{found[key]} {key}" for key in ("experiments", "runs", "metrics", "params", "artifacts", "registered_models", "versions"))
+    counts = ", ".join(
+        f"{found[key]} {key}"
+        for key in ("experiments", "runs", "metrics", "params", "artifacts", "registered_models", "versions")
+    )
     print(f"{name:<32} {arrived.seconds:>7.1f} s  {rate:>12}  {counts}", flush=True)
     if arrived.problem:
         print(f"  {arrived.problem}", flush=True)
@@ -125,10 +134,16 @@ def main() -> None:
                     if name == "ours":
                         arrived, report = ours(source.url, url, folder / name, "none", asked.parallel)
                         tell("role migrate, whole play", arrived, runs, totals(url, login=True))
-                        print(f"  of which copying: {report.get('seconds')} s, {report.get('runs_per_second')} runs/s", flush=True)
+                        print(
+                            f"  of which copying: {report.get('seconds')} s, {report.get('runs_per_second')} runs/s",
+                            flush=True,
+                        )
                         arrived, report = ours(source.url, url, folder / name, "hashes", asked.parallel)
                         tell("again, with all hashes compared", arrived, runs, totals(url, login=True))
-                        print(f"  {report.get('compared')} compared, {len(report.get('differences', []))} differ", flush=True)
+                        print(
+                            f"  {report.get('compared')} compared, {len(report.get('differences', []))} differ",
+                            flush=True,
+                        )
                     else:
                         arrived = theirs(source.url, url, folder / name)
                         tell(THEIRS, arrived, runs, totals(url, login=True))

@@ -46,7 +46,9 @@ def environment(**more: str) -> dict[str, str]:
 def seed(source_uri: str, mlflow: Path, folder: Path, sizes: t.Sequence[int] = ()) -> None:
     """Fill a store or a server with MLflow's own client."""
     command = [str(mlflow / "bin" / "python"), str(SEED), source_uri, str(folder), *map(str, sizes)]
-    done = subprocess.run(command, env=environment(), cwd=folder, capture_output=True, text=True, timeout=1800, check=False)
+    done = subprocess.run(
+        command, env=environment(), cwd=folder, capture_output=True, text=True, timeout=1800, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -55,7 +57,16 @@ def serve(version: str, mlflow: Path, folder: Path, files: bool, workers: int = 
     store = str(folder / "mlruns") if files else f"sqlite:///{folder / 'mlflow.db'}"
     port, log = free_port(), folder / "log"
     url = f"http://127.0.0.1:{port}"
-    command = [str(mlflow / "bin" / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
+    command = [
+        str(mlflow / "bin" / "mlflow"),
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        str(workers),
+    ]
     command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
     path = f"{mlflow / 'bin'}:{os.environ['PATH']}"
     process = start(command, log, env=environment(PATH=path), cwd=folder)

@@ -32,7 +32,9 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"}
 
 
-def run(folder: Path, variables: dict[str, t.Any], *options: str, seconds: int = 1800) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, variables: dict[str, t.Any], *options: str, seconds: int = 1800
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(folder, variables, *options), cwd=ROOT, env=environment(), text=True, timeout=seconds, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

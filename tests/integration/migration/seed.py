@@ -27,26 +27,36 @@ NAN, INFINITY = float("nan"), float("inf")
 
 def peculiar(client: MlflowClient, folder: Path) -> None:
     """One of everything that is hard to carry."""
-    experiment = client.create_experiment("peculiar / ünit", tags={"team": "a", "mlflow.note.content": "# notes\n" * 20})
+    experiment = client.create_experiment(
+        "peculiar / ünit", tags={"team": "a", "mlflow.note.content": "# notes\n" * 20}
+    )
     parent = client.create_run(experiment, start_time=1700000000000, run_name="parent", tags={"mlflow.user": "ada"})
     parent_id = parent.info.run_id
     history = [Metric("loss", 1 / (step + 1), 1700000000000 + step, step) for step in range(2500)]
     # A step that is logged anew, and out of order; values that JSON has no words for.
     history += [Metric("loss", 7.0, 1700000009999, 3), Metric("ünit/loss", -0.5, 1700000000001, -1)]
-    history += [Metric("strange", value, 1700000000000, step) for step, value in enumerate((NAN, INFINITY, -INFINITY, 0.1))]
+    history += [
+        Metric("strange", value, 1700000000000, step) for step, value in enumerate((NAN, INFINITY, -INFINITY, 0.1))
+    ]
     for start in range(0, len(history), 1000):
         client.log_batch(parent_id, metrics=history[start : start + 1000])
     client.log_batch(parent_id, params=[Param(f"parameter {number}", "x" * 5000) for number in range(100)])
     client.log_batch(parent_id, params=[Param(f"more {number}", f"ünit {number}") for number in range(50)])
     client.log_batch(parent_id, tags=[RunTag(f"tag {number}", "t" * 4000) for number in range(100)])
-    client.log_batch(parent_id, tags=[RunTag("mlflow.log-model.history", json.dumps([{"run_id": parent_id, "artifact_path": "model"}]))])
+    client.log_batch(
+        parent_id,
+        tags=[RunTag("mlflow.log-model.history", json.dumps([{"run_id": parent_id, "artifact_path": "model"}]))],
+    )
     dataset = Dataset("churn", "8d3a", "local", "data.csv", schema='{"columns": 3}', profile='{"rows": 7}')
     client.log_inputs(parent_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
     files = folder / "peculiar"
     (files / "model" / "data").mkdir(parents=True, exist_ok=True)
     (files / "model" / "MLmodel").write_text(f"run_id: {parent_id}\nflavors: {{}}\n", encoding="utf-8")
-    (files / "model" / "data" / "weights ünit #1 %.bin").write_bytes(random.Random(7).randbytes(6 * 1024 * 1024))
+    (files / "model" / "data" / "weights ünit 1+2 & 3 %.bin").write_bytes(random.Random(7).randbytes(6 * 1024 * 1024))
     (files / "empty.txt").touch()
+    if not IS_3:
+        # Straight into a folder; no server would take it.
+        (files / "plot #1.txt").write_text("unreadable", encoding="utf-8")
     client.log_artifacts(parent_id, str(files))
     client.set_terminated(parent_id, "FINISHED", 1700000060000)
     for number in range(3):
@@ -92,12 +102,18 @@ def logged_models(folder: Path) -> None:
     )
     with mlflow.start_run(run_name="trains") as run:
         info = mlflow.pyfunc.log_model(
-            name="upper", python_model=str(code), registered_model_name="upper", pip_requirements=[], params={"depth": "3"}
+            name="upper",
+            python_model=str(code),
+            registered_model_name="upper",
+            pip_requirements=[],
+            params={"depth": "3"},
         )
         mlflow.log_metric("accuracy", 0.5, step=1, model_id=info.model_id)
         mlflow.log_metric("accuracy", 0.75, step=2, model_id=info.model_id)
     with mlflow.start_run(run_name="reads"):
-        MlflowClient().log_inputs(mlflow.active_run().info.run_id, models=[mlflow.entities.LoggedModelInput(info.model_id)])
+        MlflowClient().log_inputs(
+            mlflow.active_run().info.run_id, models=[mlflow.entities.LoggedModelInput(info.model_id)]
+        )
     client = MlflowClient()
     client.create_model_version("upper", f"models:/{info.model_id}", run.info.run_id, model_id=info.model_id)
     mlflow.genai.register_prompt("greeting", "Hello {{name}}", commit_message="first", tags={"tone": "kind"})
@@ -105,7 +121,9 @@ def logged_models(folder: Path) -> None:
         pass
 
 
-def many(client: MlflowClient, folder: Path, experiments: int, runs: int, values: int, megabytes: int, models: int) -> None:
+def many(
+    client: MlflowClient, folder: Path, experiments: int, runs: int, values: int, megabytes: int, models: int
+) -> None:
     """As much as is asked for, alike in every run."""
     size = megabytes * 1024 * 1024 // max(1, experiments * runs)
     chance = random.Random(1)

@@ -35,6 +35,7 @@ def test_a_file_store_moves_in(server, source, tmp_path):
     given = variables(
         server, migrate_source_store_uri=source.store, migrate_source_mlflow=str(source.mlflow), migrate_with_deleted=True,
         migrate_source_name="a laptop", migrate_report_path=str(report), migrate_destination_names={"empty": "hollow"},
+        migrate_on_clash="rename",
     )  # fmt: skip
     before = {path: path.stat().st_mtime_ns for path in source.folder.joinpath("mlruns").rglob("*") if path.is_file()}
     foretold = playbook.run(tmp_path, given, "--check")
@@ -43,9 +44,10 @@ def test_a_file_store_moves_in(server, source, tmp_path):
     done = playbook.run(tmp_path, given)
     assert done.returncode == 0, done.stdout[-4000:]
     found = json.loads(report.read_text())
-    assert found["differences"] == [] and found["compared"] > 10 and found["losses"] == []
+    assert found["differences"] == [] and found["compared"] > 10
+    assert len(found["losses"]) == 1 and "'plot #1.txt' has a name" in found["losses"][0]
     assert found["totals"]["source"] == found["totals"]["destination"]
-    assert found["copied"]["runs"] == found["held"]["runs"] == 9
+    assert found["copied"]["runs"] == found["held"]["runs"] == 8
     assert {one["name"] for one in found["experiments"]} >= {"hollow", "deleted"}
     again = playbook.run(tmp_path, given)
     assert again.returncode == 0, again.stdout[-4000:]
@@ -85,7 +87,9 @@ def test_a_migration_is_killed_and_resumed(server, mlflow_env, tmp_path, client,
     seed(str(folder / "mlruns"), mlflow, folder, sizes)
     found, process = serve("2.18.0", mlflow, folder, files=True, workers=2)
     report = tmp_path / "report.json"
-    given = variables(server, migrate_source_tracking_uri=found.url, migrate_report_path=str(report), migrate_compare="none")
+    given = variables(
+        server, migrate_source_tracking_uri=found.url, migrate_report_path=str(report), migrate_compare="none"
+    )
     try:
         runs, began = sizes[0] * sizes[1], time.monotonic()
         for share in (0.15, 0.4, 0.7):
@@ -97,7 +101,9 @@ def test_a_migration_is_killed_and_resumed(server, mlflow_env, tmp_path, client,
         done = playbook.run(tmp_path, given | {"migrate_compare": "hashes"}, seconds=3600)
         assert done.returncode == 0, done.stdout[-4000:]
         told = json.loads(report.read_text())
-        print(f"killed three times, in all {time.monotonic() - began:.0f} s with looking and comparing; {told['totals']}")
+        print(
+            f"killed three times, in all {time.monotonic() - began:.0f} s with looking and comparing; {told['totals']}"
+        )
         print(f"the last part: {told['copied']['runs']} runs in {told['seconds']} s, {told['runs_per_second']} runs/s")
         assert told["differences"] == [] and told["totals"]["source"] == told["totals"]["destination"]
         total = told["totals"]["destination"]

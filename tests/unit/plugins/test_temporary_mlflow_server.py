@@ -81,7 +81,9 @@ def test_the_life_of_a_server(serve, run_module, tmp_path, monkeypatch):
     seen = said(first)
     assert seen["MLFLOW_BACKEND_STORE_URI"] == str(store) and seen["MLFLOW_ALLOW_FILE_STORE"] == "true"
     assert seen["CWD"] == str(tmp_path) and "MLFLOW_TRACKING_URI" not in seen
-    assert "--host 127.0.0.1" in seen["ARGV"] and seen["ARGV"].endswith("--workers 3 --artifacts-destination /artifacts")
+    assert "--host 127.0.0.1" in seen["ARGV"] and seen["ARGV"].endswith(
+        "--workers 3 --artifacts-destination /artifacts"
+    )
     again = serve(str(store))
     assert not again["changed"] and again["tracking_uri"] == first["tracking_uri"]
     note = json.loads(next(tmp_path.glob("mlflow-temporary-server-*/server.json")).read_text())
@@ -102,8 +104,10 @@ def test_a_server_that_was_killed_is_replaced(serve, tmp_path):
         time.sleep(0.01)
     second = serve(str(store))
     assert second["changed"] and second["tracking_uri"] != first["tracking_uri"]
+    lost = json.loads(note.read_text())["pid"]
     note.write_text("{")
     assert serve(str(store))["changed"]
+    module.end_group(lost)
 
 
 def test_a_database_of_sqlite_is_served_from_a_copy(serve, tmp_path):
@@ -124,7 +128,10 @@ def test_a_database_of_sqlite_is_served_from_a_copy(serve, tmp_path):
     assert "cannot be read as a database of SQLite" in broken["msg"]
 
 
-@pytest.mark.parametrize(("how", "message"), [("ENDS", "ends at once: ValueError: out of date schema"), ("HANGS", "does not answer within 1 s")])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [("ENDS", "ends at once: ValueError: out of date schema"), ("HANGS", "does not answer within 1 s")],
+)
 def test_a_server_that_does_not_come_up(serve, tmp_path, monkeypatch, how, message):
     monkeypatch.setenv(how, "1")
     (tmp_path / "mlruns").mkdir()
@@ -189,7 +196,11 @@ def test_a_process_that_is_not_ours_is_left_alone():
         process.wait()
     module.end_group(process.pid)
     # Not a child of this process, as after a run that was ended.
-    command = [sys.executable, "-c", "import subprocess as s; print(s.Popen(['sleep', '60'], start_new_session=True, stdout=-3, stderr=-3).pid)"]
+    command = [
+        sys.executable,
+        "-c",
+        "import subprocess as s; print(s.Popen(['sleep', '60'], start_new_session=True, stdout=-3, stderr=-3).pid)",
+    ]
     pid = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert module.started_at(pid)
     module.end_group(pid)

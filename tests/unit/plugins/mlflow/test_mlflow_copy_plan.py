@@ -28,7 +28,11 @@ def run(run_id, tags=None, deleted=False, **more):
 
 
 def copy_of(source, run_id="c", deleted=False, complete=True, **tags):
-    marks = {**plan.marks(HERE, source.run_id), **({content.COMPLETE: content.seen(source)} if complete else {}), **tags}
+    marks = {
+        **plan.marks(HERE, source.run_id),
+        **({content.COMPLETE: content.seen(source)} if complete else {}),
+        **tags,
+    }
     return run(run_id, marks, deleted)
 
 
@@ -71,7 +75,9 @@ def test_tags_of_an_experiment():
 def test_copies_are_known_by_their_marks():
     one = run("r")
     unfinished, complete = copy_of(one, "u", deleted=True, complete=False), copy_of(one, "c")
-    for order in itertools.permutations([run("x"), copy_of(one, "s", **{content.SOURCE: "elsewhere"}), unfinished, complete]):
+    for order in itertools.permutations(
+        [run("x"), copy_of(one, "s", **{content.SOURCE: "elsewhere"}), unfinished, complete]
+    ):
         assert plan.copies(order, HERE) == {"r": complete}
     with pytest.raises(ValueError, match="two copies of run r"):
         plan.copies([complete, copy_of(one, "d", complete=False)], HERE)
@@ -151,7 +157,11 @@ def test_batches_hold_everything_within_the_limits(count, params, tags):
     assert [one for body in found for one in body.get("params", [])] == content.tag_list(params)
     assert [one for body in found for one in body.get("tags", [])] == content.tag_list(tags)
     for body in found:
-        assert len(body.get("metrics", [])) <= 1000 and len(body.get("params", [])) <= 100 and len(body.get("tags", [])) <= 100
+        assert (
+            len(body.get("metrics", [])) <= 1000
+            and len(body.get("params", [])) <= 100
+            and len(body.get("tags", [])) <= 100
+        )
         assert 0 < sum(map(len, body.values())) <= 1000 and len(json.dumps(body)) < 1_000_000
     # The last tag is the mark that all is there.
     if tags:
@@ -168,7 +178,10 @@ def test_every_value_of_a_metric_is_json_and_stable(value):
 
 
 def test_points_that_a_database_takes_for_one_are_one():
-    points = [content.point({"key": "k", "value": value, "timestamp": 1}) for value in ("NaN", float("nan"), 0.0, -0.0, 0, "Infinity")]
+    points = [
+        content.point({"key": "k", "value": value, "timestamp": 1})
+        for value in ("NaN", float("nan"), 0.0, -0.0, 0, "Infinity")
+    ]
     assert len(content.sorted_points(points)) == 3
 
 
@@ -187,7 +200,9 @@ def test_a_copy_has_the_value_of_its_source():
     files = [("a", 1, "hash")]
     assert content.run_value(source, [], files, {}) == content.run_value(there, [], files, {"q": "p", "c": "r"})
     nameless = run("r", run_name="")
-    assert content.run_value(nameless, [], [], {}) == content.run_value(run("c", plan.marks(HERE, "r"), run_name="r"), [], [], {})
+    assert content.run_value(nameless, [], [], {}) == content.run_value(
+        run("c", plan.marks(HERE, "r"), run_name="r"), [], [], {}
+    )
     other = run("c", {"a": "c"}, run_name="named")
     assert content.run_value(source, [], files, {}) != content.run_value(other, [], files, {})
 
@@ -214,7 +229,12 @@ def version(source, run_id="", model_id="", number=1, **tags):
         ("/d/r/artifacts/m", "file:///d/r/artifacts/", "", ("run", "r", "m")),
         ("/d/r/artifacts2/m", "/d/r/artifacts", "", ("address", "", "/d/r/artifacts2/m")),
         ("s3://bucket/x", "s3://bucket/y", "", ("address", "", "s3://bucket/x")),
-        ("mlflow-artifacts:/1/models/m-1/artifacts", "", "mlflow-artifacts:/1/models/m-1/artifacts", ("logged_model", "m-1", "")),
+        (
+            "mlflow-artifacts:/1/models/m-1/artifacts",
+            "",
+            "mlflow-artifacts:/1/models/m-1/artifacts",
+            ("logged_model", "m-1", ""),
+        ),
     ],
 )
 def test_where_the_files_of_a_version_are(source, run_root, model_root, spot):
@@ -259,8 +279,12 @@ def test_versions_are_converged():
     assert versions.version_steps([two, one], {1: other, 3: two}) == [versions.VersionStep(one, other)]
     assert versions.differences(one, other) == ["description", "stage", "tag:a"]
     assert versions.aliases_to_set({"a": "1", "b": "3", "c": "9"}, {"a": "1"}, {1: 1, 3: 4}) == {"b": "4"}
-    assert versions.version_value(one, versions.Spot("run", "r", "m")) == versions.version_value(same, versions.Spot("run", "r", "m"))
-    assert versions.model_value(Model("a", "d", {"t": "1"}, {})) == versions.model_value(Model("b", "d", {"t": "1", **plan.marks(HERE, "a")}, {}))
+    assert versions.version_value(one, versions.Spot("run", "r", "m")) == versions.version_value(
+        same, versions.Spot("run", "r", "m")
+    )
+    assert versions.model_value(Model("a", "d", {"t": "1"}, {})) == versions.model_value(
+        Model("b", "d", {"t": "1", **plan.marks(HERE, "a")}, {})
+    )
     assert versions.is_prompt({versions.PROMPT_TAG: "True"}) and not versions.is_prompt({})
 
 
@@ -271,6 +295,10 @@ def test_logged_models_are_copied_until_complete():
     assert one.own_tags() == {}
     assert plan.model_steps([one], {}, False) == [one] == plan.model_steps([one], {"m-1": one}, False)
     complete = one._replace(tags={content.COMPLETE: "true"})
-    assert plan.model_steps([one], {"m-1": complete}, False) == [] and plan.model_steps([one], {"m-1": complete}, True) == [one]
-    copied = one._replace(model_id="m-2", metrics=({"key": "k", "value": 1, "timestamp": 5, "run_id": "s"},), tags=plan.marks(HERE, "m-1"))
+    assert plan.model_steps([one], {"m-1": complete}, False) == [] and plan.model_steps(
+        [one], {"m-1": complete}, True
+    ) == [one]
+    copied = one._replace(
+        model_id="m-2", metrics=({"key": "k", "value": 1, "timestamp": 5, "run_id": "s"},), tags=plan.marks(HERE, "m-1")
+    )
     assert content.model_value(one, [], {}) == content.model_value(copied, [], {"s": "r"})

@@ -36,7 +36,9 @@ class Broken(t.NamedTuple):
 class Tracking:
     """One server. `ids` begins every ID that it gives, `page` is the most that an answer lists."""
 
-    def __init__(self, http: HttpServer, version: str = "3.17.2", ids: str = "a", login: bool = True, page: int = 3) -> None:
+    def __init__(
+        self, http: HttpServer, version: str = "3.17.2", ids: str = "a", login: bool = True, page: int = 3
+    ) -> None:
         self.http, self.version, self.ids, self.login, self.page = http, version, ids, login, page
         self.token = ""
         self.numbers = itertools.count(1)
@@ -153,7 +155,7 @@ class Tracking:
     def download(self, path: str) -> Reply:
         return Reply(200, self.files[path]) if path in self.files else Reply(404, b"no such artifact")
 
-    def listing(self, owner: dict, folder: str) -> Reply:
+    def listing(self, owner: dict, folder: str, asked: dict) -> Reply:
         base = f"{self._folder(owner)}/"
         begin = base + (f"{folder}/" if folder else "")
         found: dict[str, dict] = {}
@@ -161,8 +163,10 @@ class Tracking:
             if path.startswith(begin):
                 head, _slash, rest = path[len(begin) :].partition("/")
                 full = begin[len(base) :] + head
-                found[full] = {"path": full, "is_dir": True} if rest else {"path": full, "is_dir": False, "file_size": len(data)}
-        return json_reply({"files": list(found.values())})
+                found[full] = (
+                    {"path": full, "is_dir": True} if rest else {"path": full, "is_dir": False, "file_size": len(data)}
+                )
+        return self.listed("files", list(found.values()), asked)
 
     # --- experiments and runs -----------------------------------------------------------------------------------------
 
@@ -224,7 +228,8 @@ class Tracking:
         found = [
             one
             for one in self.runs.values()
-            if one["info"]["experiment_id"] in asked["experiment_ids"] and view in ("all", one["info"]["lifecycle_stage"])
+            if one["info"]["experiment_id"] in asked["experiment_ids"]
+            and view in ("all", one["info"]["lifecycle_stage"])
         ]
         if asked.get("filter"):
             wanted = _TAG.fullmatch(asked["filter"])
@@ -272,7 +277,11 @@ class Tracking:
     def runs_log_batch(self, asked: dict) -> Reply:
         found = self._active(asked["run_id"])
         parts = [asked.get(kind, []) for kind in ("metrics", "params", "tags")]
-        if not found or len(json.dumps(asked)) > 1e6 or any(len(part) > most for part, most in zip(parts, (1000, 100, 100))):
+        if (
+            not found
+            or len(json.dumps(asked)) > 1e6
+            or any(len(part) > most for part, most in zip(parts, (1000, 100, 100)))
+        ):
             return refused("the run must be active, and the batch within the limits")
         for one in parts[1]:
             if found["params"].setdefault(one["key"], one["value"]) != one["value"]:
@@ -308,7 +317,7 @@ class Tracking:
         return json_reply({})
 
     def artifacts_list(self, asked: dict) -> Reply:
-        return self.listing(self.runs[asked["run_id"]], asked.get("path", ""))
+        return self.listing(self.runs[asked["run_id"]], asked.get("path", ""), asked)
 
     def _history(self, run_id: str, key: str) -> list[dict]:
         return [
@@ -320,7 +329,9 @@ class Tracking:
         return self.listed("metrics", self._history(asked["run_id"], asked["metric_key"]), asked)
 
     def metrics_get_history_bulk(self, asked: dict) -> Reply:
-        return json_reply({"metrics": [one for run_id in asked["run_ids"] for one in self._history(run_id, asked["metric_key"])]})
+        return json_reply(
+            {"metrics": [one for run_id in asked["run_ids"] for one in self._history(run_id, asked["metric_key"])]}
+        )
 
     def traces_search(self, asked: dict) -> Reply:
         place = asked["locations"][0]["mlflow_experiment"]["experiment_id"]
@@ -335,7 +346,9 @@ class Tracking:
     # --- logged models ------------------------------------------------------------------------------------------------
 
     def logged_model(self, one: dict) -> dict:
-        tags, params = ([{"key": key, "value": value} for key, value in one[kind].items()] for kind in ("tags", "params"))
+        tags, params = (
+            [{"key": key, "value": value} for key, value in one[kind].items()] for kind in ("tags", "params")
+        )
         return {"info": {**one["info"], "tags": tags}, "data": {"params": params, "metrics": one["metrics"]}}
 
     def logged_models(self, request: Request, parts: list[str], asked: dict) -> Reply:
@@ -356,7 +369,7 @@ class Tracking:
         if not one:
             return missing("logged model")
         if parts[1:] == ["artifacts", "directories"]:
-            return self.listing(one, asked.get("artifact_directory_path", ""))
+            return self.listing(one, asked.get("artifact_directory_path", ""), asked)
         if parts[1:] == ["artifacts", "files"]:
             return self.download(f"{self._folder(one)}/{asked['artifact_file_path']}")
         if parts[1:] == ["tags"]:
