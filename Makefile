@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cost deploy status logs users verify doctor scale upgrade backup restore rotate gc password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
+.PHONY: help setup cost deploy status logs users verify doctor scale upgrade backup restore rotate gc migrate password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
 	benchmark requirements constraints operator-policy clean
 
 help: ## Show the commands
@@ -96,6 +96,9 @@ gc: setup ## Tell what was deleted in MLflow long ago; EXTRA='-e gc_delete=true'
 
 rotate: setup ## Replace the passwords and the server key (EXTRA='-e rotate_secrets=admin' for one of them)
 	@$(PLAYBOOK) playbooks/rotate.yml
+
+migrate: setup ## Move in from another MLflow: EXTRA='-e migrate_source_tracking_uri=http://localhost:5000'
+	@$(PLAYBOOK) playbooks/migrate.yml
 
 password: setup ## Show the admin's password (elsewhere than local: NAME=<deployment name>)
 	@$(LOCAL_CREDENTIALS) $(BIN)/python scripts/admin_password.py deployments/$(NAME)/outputs.json

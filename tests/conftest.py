@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 # Their tests use the fixture `live`, a deployment that takes minutes to make: one process runs them all.
 LIVE = {
     f"tests/integration/deployment/test_{name}.py"
-    for name in ("doctor", "failures", "faults", "garbage_collection", "scaling", "tls")
+    for name in ("doctor", "failures", "faults", "garbage_collection", "migrate", "scaling", "tls")
 }
 
 

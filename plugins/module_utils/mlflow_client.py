@@ -75,8 +75,7 @@ class Client:
 
     def __init__(self, params: t.Mapping[str, t.Any]) -> None:
         self.base = mlflow_address.base_url(params["tracking_uri"])
-        mlflow_address.refuse_username("username", params["username"])
-        mlflow_address.refuse_password("password", params["password"])
+        self.login = self._login(params)
         for option, least in (("timeout", 1), ("retry_timeout", 0)):
             if params[option] < least:
                 raise ValueError(f"{option}: {params[option]} seconds is too short; give {least} or more")
@@ -86,14 +85,21 @@ class Client:
         self.validate_certs = params["validate_certs"]
         self.timeout = params["timeout"]
         self.retry_timeout = params["retry_timeout"]
-        self.login = Login(params["username"], params["password"])
         self.until: float | None = None
+        # Called before each request, to hold it back.
+        self.pace: t.Callable[[], None] = lambda: None
         # Requests sent so far; several threads may share a client.
         self.requests = 0
         self._counting = threading.Lock()
         self._context: ssl.SSLContext | None = None
         self._secrets: set[str] = set()
-        self.keep_secret(self.login.username, self.login.password)
+        if self.login:
+            self.keep_secret(self.login.username, self.login.password)
+
+    def _login(self, params: t.Mapping[str, t.Any]) -> Login:
+        mlflow_address.refuse_username("username", params["username"])
+        mlflow_address.refuse_password("password", params["password"])
+        return Login(params["username"], params["password"])
 
     def keep_secret(self, username: str, password: str | None) -> None:
         """From now on no error shows this password, or the login made of it."""
@@ -128,16 +134,20 @@ class Client:
         path: str,
         query: t.Mapping[str, str] | None = None,
         body: t.Any = None,
-        data: bytes | None = None,
+        data: bytes | t.BinaryIO | None = None,
         headers: t.Mapping[str, str] | None = None,
         login: Login | None = None,
         repeatable: bool | None = None,
-        largest: int = LARGEST_JSON,
+        largest: int | None = LARGEST_JSON,
+        into: t.BinaryIO | None = None,
+        timeout: int | None = None,
     ) -> Answer:
         """The answer, whatever its status, after repeating what may be repeated; MlflowError when there is none.
 
-        `path` begins with a slash and is quoted already; `body` is sent as JSON, `data` as it is; without `login` no
-        credentials are sent; an answer of more than `largest` bytes is an error.
+        `path` begins with a slash and is quoted already; `body` is sent as JSON, `data` as it is, a file from its
+        beginning and with the Content-Length in `headers`; without `login` no credentials are sent; an answer of more
+        than `largest` bytes is an error. What comes with status 200 is written to the file `into`, if given, instead of
+        being held in memory. `timeout` (s) counts instead of the client's own.
         """
         sent_headers = dict(headers or {})
         if body is not None:
@@ -150,7 +160,9 @@ class Client:
             deadline = min(deadline, self.until)
         attempt = 0
         while True:
-            outcome = self._once(method, url, data, sent_headers, login, largest)
+            if hasattr(data, "seek"):
+                data.seek(0)
+            outcome = self._once(method, url, data, sent_headers, login, largest, into, timeout or self.timeout)
             pause = _pause(outcome, again, attempt)
             if pause is not None and time.monotonic() + pause < deadline:
                 time.sleep(pause)
@@ -176,8 +188,17 @@ class Client:
         return self._context
 
     def _once(
-        self, method: str, url: str, data: bytes | None, headers: dict[str, str], login: Login | None, largest: int
+        self,
+        method: str,
+        url: str,
+        data: t.Any,
+        headers: dict[str, str],
+        login: Login | None,
+        largest: int | None,
+        into: t.BinaryIO | None,
+        timeout: int,
     ) -> Answer | MlflowError:
+        self.pace()
         with self._counting:
             self.requests += 1
         try:
@@ -187,7 +208,7 @@ class Client:
                     url,
                     data=data,
                     headers=headers,
-                    timeout=self.timeout,
+                    timeout=timeout,
                     context=self._tls(),
                     url_username=login.username if login else None,
                     url_password=login.password if login else None,
@@ -201,7 +222,14 @@ class Client:
                 response = error
             with response:
                 received = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status, received, _read(response, largest, self.timeout))
+                parts = _parts(response, largest, timeout)
+                if into is None or response.status != 200:
+                    return Answer(response.status, received, b"".join(parts))
+                into.seek(0)
+                into.truncate()
+                for part in parts:
+                    into.write(part)
+                return Answer(response.status, received, b"")
         except (OSError, http.client.HTTPException, urls.ConnectionError) as error:
             kind, message = classify(error)
             # The query may hold a user name; the path says enough.
@@ -219,26 +247,24 @@ def _pause(outcome: Answer | MlflowError, repeatable: bool, attempt: int) -> flo
     return mlflow_retry.pause(attempt, asked, random.random()) if again else None
 
 
-def _read(response: t.Any, largest: int, timeout: float) -> bytes:
+def _parts(response: t.Any, largest: int | None, timeout: float) -> t.Iterator[bytes]:
     """The body. Sockets time out only between two parts, so an answer that trickles is given up here."""
     started = time.monotonic()
-    parts: list[bytes] = []
     size = 0
     while True:
         part = response.read1(_CHUNK)
         if not part:
             break
-        parts.append(part)
         size += len(part)
-        if size > largest:
+        if largest is not None and size > largest:
             raise http.client.HTTPException(f"the answer is larger than {largest} bytes")
         if time.monotonic() - started > timeout + size / SLOWEST:
             raise TimeoutError
+        yield part
     # Reading in parts does not raise when the connection ends early.
     missing = getattr(response, "length", None)
     if missing:
         raise http.client.IncompleteRead(b"", missing)
-    return b"".join(parts)
 
 
 def classify(error: BaseException) -> tuple[str, str]:

@@ -33,8 +33,8 @@ class MlflowError(Exception):
 
     status: HTTP status, None when there was no answer. error_code: MLflow's own code such as RESOURCE_DOES_NOT_EXIST,
     else empty.
-    message: one line, no secrets. kind: json, text, html, empty or redirect for answers; refused, name, tls, timeout or
-    connection when there was none.
+    message: one line, no secrets. kind: json, text, html, empty, redirect or token (a token was refused) for answers;
+    refused, name, tls, timeout or connection when there was none.
     """
 
     def __init__(
@@ -152,6 +152,8 @@ def remedy(error: MlflowError) -> str:
     """What to do about it, as an imperative; empty when nothing general can be said."""
     if INVALID_HOST in error.message:
         return "add the host of tracking_uri to the server's allowed hosts (MLFLOW_SERVER_ALLOWED_HOSTS), port included"
+    if error.kind == "token":
+        return "give a token that has not expired and run again; what has been copied stays"
     if error.status == 401:
         return "check username and password"
     if error.status == 403:

@@ -23,7 +23,7 @@ EXPERIMENTS_A_PAGE, MODELS_A_PAGE = 50000, 1000
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 
-def _pages(client: Client, path: str, query: dict[str, str], key: str) -> t.Iterator[dict[str, t.Any]]:
+def pages(client: Client, path: str, query: dict[str, str], key: str) -> t.Iterator[dict[str, t.Any]]:
     while True:
         answer = client.call("GET", path, query=query)
         yield from answer.get(key) or []
@@ -36,14 +36,14 @@ def _pages(client: Client, path: str, query: dict[str, str], key: str) -> t.Iter
 def list_experiments(client: Client, view: str = "ACTIVE_ONLY") -> list[Experiment]:
     """view: ACTIVE_ONLY, DELETED_ONLY or ALL."""
     query = {"max_results": str(EXPERIMENTS_A_PAGE), "view_type": view}
-    return [mlflow_resources.experiment(one) for one in _pages(client, "experiments/search", query, "experiments")]
+    return [mlflow_resources.experiment(one) for one in pages(client, "experiments/search", query, "experiments")]
 
 
 def list_models(client: Client) -> list[Model]:
     query = {"max_results": str(MODELS_A_PAGE)}
     return [
         mlflow_resources.model(one)
-        for one in _pages(client, "registered-models/search", query, "registered_models")
+        for one in pages(client, "registered-models/search", query, "registered_models")
     ]
 
 

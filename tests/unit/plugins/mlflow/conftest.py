@@ -26,6 +26,8 @@ class Request(t.NamedTuple):
     query: dict[str, str]
     headers: dict[str, str]
     data: bytes
+    # All values of names that are given several times.
+    several: dict[str, list[str]] = {}
 
     @property
     def json(self) -> t.Any:
@@ -73,9 +75,10 @@ class HttpServer:
             def handle_any(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 parts = urlsplit(self.path)
-                query = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+                several = parse_qs(parts.query, keep_blank_values=True)
+                query = {key: values[0] for key, values in several.items()}
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                request = Request(self.command, parts.path, query, headers, self.rfile.read(length))
+                request = Request(self.command, parts.path, query, headers, self.rfile.read(length), several)
                 outer.requests.append(request)
                 self.reply(outer.behave(request))
 

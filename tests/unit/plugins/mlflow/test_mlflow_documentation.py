@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow_aws.plugins.doc_fragments.mlflow import ModuleDocFragment
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_checks, mlflow_client
+from ansible_collections.mlops.mlflow_aws.plugins.doc_fragments import mlflow, mlflow_source
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_checks, mlflow_client, mlflow_copy_servers
 from ansible_collections.mlops.mlflow_aws.plugins.modules import mlflow_health, mlflow_user
 
 ROOT = Path(__file__).parents[4]
 
 
-def test_the_doc_fragment_is_the_argument_spec():
-    options = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
-    spec = mlflow_client.argument_spec()
+@pytest.mark.parametrize(
+    ("fragment", "spec"), [(mlflow, mlflow_client.argument_spec()), (mlflow_source, mlflow_copy_servers.source_spec())]
+)
+def test_the_doc_fragment_is_the_argument_spec(fragment, spec):
+    options = yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"]
     assert options.keys() == spec.keys()
     for name, option in options.items():
         for key in ("type", "required", "default"):
