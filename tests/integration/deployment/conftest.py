@@ -85,8 +85,9 @@ class Deployment:
     inventory: str
     name: str
     directory: Path
-    # What the first run printed, and the passwords it was given.
+    # What the first run printed and asked of AWS, and the passwords it was given.
     first_output: str = ""
+    first_calls: list[dict] = dataclasses.field(default_factory=list)
     canaries: tuple[str, ...] = ()
     # Extra variables of every run.
     variables: dict[str, t.Any] = dataclasses.field(default_factory=dict)
@@ -182,7 +183,7 @@ def demo(local_aws_factory: t.Callable, tmp_path_factory: pytest.TempPathFactory
         run = deployment.play("site", "-vvv", "-e", f"@{given}")
         given.unlink()
         assert run.returncode == 0, run.stdout[-6000:]
-        deployment.first_output = run.stdout
+        deployment.first_output, deployment.first_calls = run.stdout, aws.api_calls()
         yield deployment
 
 

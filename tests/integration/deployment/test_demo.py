@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.deployment.spending import overspent
+
 HERE = Path(__file__).parent
 
 
@@ -50,6 +52,10 @@ def test_outputs_name_everything_and_no_secret(demo):
     # Without the database, whose class has no price in this region.
     told = " ".join(demo.first_output.split())
     assert re.search(r"About \d+\.\d\d USD a month in eu-west-2, at prices of [\d-]+; no price for Database db.t3.small ", told)
+
+
+def test_the_first_run_spends_what_it_is_granted(demo):
+    assert overspent("first run", demo.first_output, demo.first_calls) == []
 
 
 def files_with(words: tuple[str, ...], folder: Path) -> list[str]:
@@ -102,6 +108,7 @@ def test_second_run_changes_nothing(demo, changed):
     assert run.returncode == 0, run.stdout[-6000:]
     assert changed(run) == 0, run.stdout
     assert demo.aws.writes(before) == []
+    assert overspent("run without changes", run.stdout, demo.aws.api_calls()[before:]) == []
 
 
 def test_check_mode_on_the_live_deployment(demo, changed):
@@ -110,6 +117,7 @@ def test_check_mode_on_the_live_deployment(demo, changed):
     assert run.returncode == 0, run.stdout[-6000:]
     assert changed(run) == 0, run.stdout
     assert demo.aws.writes(before) == []
+    assert overspent("check mode", run.stdout, demo.aws.api_calls()[before:]) == []
 
 
 def test_status_for_people_and_for_programs(demo):
@@ -271,8 +279,10 @@ def test_destroy_leaves_nothing_but_what_it_keeps(demo, changed):
     bucket = demo.outputs()["bucket"]
     objects = demo.client("s3").list_objects_v2(Bucket=bucket)["KeyCount"]
     assert objects
+    before = len(demo.aws.api_calls())
     run = demo.play("destroy", "-e", f"confirm_destroy={demo.name}")
     assert run.returncode == 0, run.stdout[-6000:]
+    assert overspent("destroy", run.stdout, demo.aws.api_calls()[before:]) == []
     left = [arn for arn in demo.tagged() if ":snapshot:" not in arn and not arn.startswith("arn:aws:s3:::")]
     assert left == []
     assert demo.client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == objects
