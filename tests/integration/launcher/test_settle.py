@@ -102,16 +102,16 @@ def test_two_versions_side_by_side_lose_no_permission(launcher_of: Callable, pos
     before.permit("ann", "0", "NO_PERMISSIONS")
     before.call("PATCH", "experiments/permissions/update", username="bob", experiment_id="1", permission="EDIT")
     before.call("DELETE", "experiments/permissions/delete", username="o'cy %s", experiment_id="1")
-    before.call("PATCH", "registered-models/rename", name="churn", new_name="churn 2")
+    before.call("PATCH", "registered-models/permissions/update", name="churn", username="ann", permission="READ")
     by_ann = Api(old_server, "ann").create_experiment("of ann")
     before.call("POST", "users/create", username="late", password=PASSWORD)
     before.permit("late", "1", "MANAGE")
     now = grants(postgres_server, new)
     assert now == {
-        ("admin", "experiment", "1", "MANAGE"), ("admin", "registered_model", "churn 2", "MANAGE"),
+        ("admin", "experiment", "1", "MANAGE"), ("admin", "registered_model", "churn", "MANAGE"),
         ("ann", "experiment", "0", "DENY"), ("ann", "experiment", "1", "EDIT"), ("ann", "experiment", by_ann, "MANAGE"),
-        ("ann", "registered_model", "churn 2", "DENY"), ("bob", "experiment", "1", "EDIT"),
-        ("bob", "registered_model", "churn 2", "MANAGE"), ("late", "experiment", "1", "MANAGE")}
+        ("ann", "registered_model", "churn", "READ"), ("bob", "experiment", "1", "EDIT"),
+        ("bob", "registered_model", "churn", "MANAGE"), ("late", "experiment", "1", "MANAGE")}
 
     new_server.wait_until_healthy()
     after = Api(new_server)
@@ -138,10 +138,10 @@ def test_two_versions_side_by_side_lose_no_permission(launcher_of: Callable, pos
     assert grants(postgres_server, new) == expected
     # Nothing is left to settle, and a later migration brings nothing back.
     after.call("POST", "users/permissions/revoke", api="3.0", username="ann", resource_type="registered_model",
-               resource_id="churn 2")
+               resource_id="churn")
     assert "wrote 0 permissions" in new.run("settle")[1]
     assert "refusals" not in new.migrate()
-    assert ("ann", "registered_model", "churn 2", "DENY") not in grants(postgres_server, new)
+    assert ("ann", "registered_model", "churn", "READ") not in grants(postgres_server, new)
 
 
 def served(launcher_of: Callable, version: str) -> tuple[Launcher, Server]:
