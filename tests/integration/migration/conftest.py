@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.plugins.conftest import (  # noqa: F401
-    VERSIONS,
     client,
     run_module,
     s3,
