@@ -88,7 +88,7 @@ def test_the_life_of_a_server(serve, run_module, tmp_path, monkeypatch):
     assert not again["changed"] and again["tracking_uri"] == first["tracking_uri"]
     note = json.loads(next(tmp_path.glob("mlflow-temporary-server-*/server.json")).read_text())
     stopped = run_module(module, {"store_uri": str(store), "state": "stopped"}, check=True)
-    assert stopped == {"changed": True, "tracking_uri": None, "version": None, "invocation": stopped["invocation"]}
+    assert (stopped["changed"], stopped["tracking_uri"], stopped["version"]) == (True, None, None)
     assert module.started_at(note["pid"]) is None and not list(tmp_path.glob("mlflow-temporary-server-*"))
     assert not run_module(module, {"store_uri": str(store), "state": "stopped"})["changed"]
 
