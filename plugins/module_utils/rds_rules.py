@@ -230,11 +230,6 @@ def applied(instance: dict) -> bool:
     return "MasterUserPassword" not in (instance.get("PendingModifiedValues") or {})
 
 
-def needs_reboot(instance: dict) -> bool:
-    """Whether parameters wait for a restart, as those do that differ from the snapshot's group."""
-    return any(one.get("ParameterApplyStatus") == "pending-reboot" for one in instance.get("DBParameterGroups", []))
-
-
 def left_by_restores(instances: t.Iterable[dict], identifier: str, owner_tags: dict[str, str]) -> list[dict]:
     """The instances of this deployment that a restore in place has made or replaced, by name."""
     found = (

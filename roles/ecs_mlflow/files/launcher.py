@@ -5,6 +5,7 @@
 
   python -c <this file> serve      install, check the databases, then become the MLflow server
   python -c <this file> migrate    install, prepare both databases and the admin user, then end
+                                   with --reset-admin the admin also gets the injected password back
   python -c <this file> settle     install, end what `migrate` keeps up while two versions run, then end
   python -c <this file> gc         install, remove for good what was deleted in MLflow long ago, then end;
                                    with --dry-run only tell what that would be
@@ -321,7 +322,7 @@ def create_database(connection, name: str) -> bool:
     return True
 
 
-def migrate(settings: Settings) -> None:
+def migrate(settings: Settings, reset_admin: bool = False) -> None:
     """Bring both stores to this version's schema and make the admin user. Safe again, and twice at once."""
     install(settings)
     start = time.monotonic()
@@ -353,9 +354,9 @@ def migrate(settings: Settings) -> None:
     step(f"user store: schema was {auth}, is current")
     start_mirror(auth_connection, connection)
     auth_connection.close()
-    step(make_admin(settings))
+    step(make_admin(settings, reset_admin))
     connection.close()
-    count(settings)
+    tell_counts(settings)
 
 
 def migrate_tracking(settings: Settings, state: str) -> None:
@@ -370,7 +371,12 @@ def migrate_tracking(settings: Settings, state: str) -> None:
     SqlAlchemyStore(uri, "mlflow-artifacts:/").engine.dispose()
 
 
-def make_admin(settings: Settings) -> str:
+def migrate_restored(settings: Settings) -> None:
+    """Databases out of a snapshot: the admin's password is that of its time, and maybe of another deployment."""
+    migrate(settings, reset_admin=True)
+
+
+def make_admin(settings: Settings, reset: bool) -> str:
     from mlflow.exceptions import MlflowException
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
     store = SqlAlchemyStore()
@@ -380,6 +386,9 @@ def make_admin(settings: Settings) -> str:
         if not store.has_user(name):
             store.create_user(name, settings.admin_password, is_admin=True)
             return f"created the admin user {name!r}"
+        if reset and not store.authenticate_user(name, settings.admin_password):
+            store.update_user(name, password=settings.admin_password)
+            say(f"gave the admin user {name!r} its password back")
         if not store.get_user(name).is_admin:
             return f"WARNING: user {name!r} exists and is no admin, left alone: make it one through another admin"
         return f"the admin user {name!r} exists"
@@ -389,9 +398,7 @@ def make_admin(settings: Settings) -> str:
 
 
 def ready_database(settings: Settings, store: str = "tracking"):
-    """A connection to a store's database, once what is pinned is installed and if the schema is this version's."""
-    if "psycopg2" not in sys.modules:
-        install(settings)
+    """A connection to a store's database if its schema is this version's."""
     database = settings.db_name if store == "tracking" else settings.auth_db_name
     connection = connect(settings, database, time.monotonic() + settings.db_wait_seconds)
     require_current(connection, settings, store, database)
@@ -569,6 +576,7 @@ def settle(settings: Settings) -> None:
 def collect_garbage(settings: Settings) -> None:
     """`mlflow gc` in this process: its argument is a URI with the password, and the artifacts are at hand here, so that
     it needs neither the server nor a login."""
+    install(settings)
     connection = ready_database(settings)
     take_lock(connection, settings, "collection")
     import logging
@@ -614,6 +622,7 @@ def collect_garbage(settings: Settings) -> None:
 
 def preview_garbage(settings: Settings) -> None:
     """What `gc` would remove now: the oldest of it by name, all of it in figures."""
+    install(settings)
     cursor, days = ready_database(settings).cursor(), settings.gc_older_than_days
     before, going = count_deleted(cursor), []
     cutoff = int(time.time() * 1000) - days * 86_400_000
@@ -663,6 +672,11 @@ COUNTED = {"tracking": ("experiments", "runs", "params", "metrics", "registered_
 
 
 def count(settings: Settings) -> None:
+    install(settings)
+    tell_counts(settings)
+
+
+def tell_counts(settings: Settings) -> None:
     """Rows of both databases, deleted ones too, in one line: two databases with the same content say the same."""
     counts = []
     for store, tables in COUNTED.items():
@@ -878,8 +892,9 @@ def serve(settings: Settings) -> None:
     os.execve(command[0], command, environment)
 
 
-COMMANDS = {"serve": serve, "migrate": migrate, "settle": settle, "gc": collect_garbage, "gc --dry-run": preview_garbage,
-            "count": count, "companion create": create_companion, "companion drop": drop_companion}
+COMMANDS = {"serve": serve, "migrate": migrate, "migrate --reset-admin": migrate_restored, "settle": settle,
+            "gc": collect_garbage, "gc --dry-run": preview_garbage, "count": count,
+            "companion create": create_companion, "companion drop": drop_companion}
 
 
 def main(arguments: list[str]) -> int:

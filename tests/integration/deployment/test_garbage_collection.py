@@ -113,3 +113,33 @@ def test_what_was_deleted_long_ago_goes_and_what_cannot_go_is_told(collecting: D
     # Its name is free again.
     again = mlflow.call("POST", "experiments/create", body={"name": "garbage"})["experiment_id"]
     mlflow.call("POST", "experiments/delete", body={"experiment_id": again})
+
+
+def test_the_playbook_tells_what_would_go_and_removes_it_when_asked(live: Deployment, changed: t.Callable) -> None:
+    mlflow = faults.admin_client(live, live.admin()[1])
+    experiment = mlflow.call("POST", "experiments/create", body={"name": "gc.yml"})["experiment_id"]
+    ids = []
+    for name in ("old one", "young one"):
+        run = mlflow.call("POST", "runs/create", body={"experiment_id": experiment, "run_name": name})["run"]["info"]
+        mlflow.call("POST", "runs/delete", body={"run_id": run["run_id"]})
+        ids.append(run["run_id"])
+    with database(live) as cursor:
+        cursor.execute("UPDATE runs SET deleted_time = deleted_time - 100 * 86400000::bigint WHERE run_uuid = %s", (ids[0],))
+
+    def left() -> list[str]:
+        with database(live) as cursor:
+            cursor.execute("SELECT name FROM runs WHERE run_uuid = ANY(%s) ORDER BY name", (ids,))
+            return [name for (name,) in cursor.fetchall()]
+
+    wrong = live.play("gc", "-e", "gc_older_than_days=0")
+    assert wrong.returncode != 0 and "gc_older_than_days = 0: is not from 1 to 3650 days" in " ".join(wrong.stdout.split())
+    told = live.play("gc", "-e", "gc_older_than_days=90")
+    text = " ".join(told.stdout.split())
+    assert told.returncode == 0 and changed(told) == 0, told.stdout[-4000:]
+    assert f"would remove run 'old one' ({ids[0]}), deleted on 20" in text and "Nothing was removed. Say -e gc_delete=true" in text
+    assert "would remove 1 runs and 0 experiments that were deleted more than 90 days ago" in text and len(left()) == 2
+    done = live.play("gc", "-e", "gc_older_than_days=90", "-e", "gc_delete=true")
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 0 and changed(done) == 1, done.stdout[-4000:]
+    assert "removed 1 runs and 0 experiments that were deleted more than 90 days ago" in text and left() == ["young one"]
+    mlflow.call("POST", "experiments/delete", body={"experiment_id": experiment})

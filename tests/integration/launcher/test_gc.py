@@ -128,7 +128,17 @@ def test_what_was_deleted_long_ago_goes_and_the_rest_stays(
                             OLD, database=database)
     if "old model" in made:
         postgres_server.execute("UPDATE logged_models SET last_updated_timestamp_ms = 1", database=database)
-    assert len(keys(s3)) > 1005
+    there = keys(s3)
+    assert len(there) > 1005
+    code, log = launcher.run("count")
+    assert code == 0, log
+    versions = "registered_models=1 model_versions=1 users=1"
+    assert f"launcher: counts: experiments=5 runs=5 params=0 metrics=0 {versions}" in log
+    code, log = launcher.run("gc --dry-run")
+    assert code == 0 and keys(s3) == there, log
+    assert f"would remove run 'many' ({made['many'][0]}), deleted on 20" in log
+    assert "2 runs and 1 experiments were deleted since then and would stay" in log
+    assert log.splitlines()[-1] == "launcher: would remove 2 runs and 2 experiments that were deleted more than 30 days ago"
     code, log = launcher.run("gc")
     assert code == 0, log
     assert "removed 2 runs and 2 experiments that were deleted more than 30 days ago" in log
@@ -138,6 +148,8 @@ def test_what_was_deleted_long_ago_goes_and_the_rest_stays(
     assert [name for (name,) in left] == ["active", "of young", "young run"]
     left = postgres_server.query("SELECT name FROM experiments ORDER BY name", database=database)
     assert [name for (name,) in left] == ["Default", "kept", "young"]
+    code, log = launcher.run("count")
+    assert code == 0 and "counts: experiments=3 runs=3 " in log
     s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": key} for key in keys(s3)]})
     s3.delete_bucket(Bucket=BUCKET)
 

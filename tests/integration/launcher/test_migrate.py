@@ -34,6 +34,13 @@ def test_an_empty_database_server_is_prepared_once_and_for_all(
     log = launcher.migrate(LAUNCHER_ADMIN_PASSWORD="another-long-password")
     assert "schema was current" in log and "the admin user 'admin' exists" in log
     assert admins(postgres_server, launcher.database) == before
+    # Out of a snapshot they are asked to have the password that is in the secret.
+    for given in (True, False):
+        code, log = launcher.run("migrate --reset-admin", LAUNCHER_ADMIN_PASSWORD="another-long-password")
+        assert code == 0 and ("gave the admin user 'admin' its password back" in log) is given, log
+    assert admins(postgres_server, launcher.database) != before
+    assert log.splitlines()[-1] == (
+        "launcher: counts: experiments=1 runs=0 params=0 metrics=0 registered_models=0 model_versions=0 users=1")
 
     postgres_server.execute("UPDATE users SET is_admin = false", database=f"{launcher.database}_auth")
     assert "WARNING: user 'admin' exists and is no admin" in launcher.migrate()

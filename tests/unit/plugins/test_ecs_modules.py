@@ -384,6 +384,10 @@ def test_task_gets_an_environment_of_its_own(recorded, run_module):
         *last_words("ready"),
     )
     assert run_module(ecs_one_off_task, dict(RUN, command=None, environment={"B": "x", "A": 1}))["changed"]
+def test_one_run_has_variables_of_its_own(recorded, run_module):
+    override = {"name": "web", "environment": [{"name": "A", "value": "1"}, {"name": "B", "value": "two"}]}
+    recorded(call("run_task", refusal("ClusterNotFoundException"), overrides={"containerOverrides": [override]}))
+    run_module(ecs_one_off_task, dict(RUN, command=None, container="web", environment={"B": "two", "A": 1}))
 
 
 def test_task_prediction_starts_nothing(recorded, run_module):

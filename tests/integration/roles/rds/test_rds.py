@@ -53,7 +53,7 @@ def test_life_of_a_database(
     check = run_role("rds", variables, check=True)
     assert (check.rc, check.changed, check.writes) == (0, 2, []), check.stdout
     assert set(check.outputs.values()) == {None}
-    assert len(check.outputs) == 10
+    assert len(check.outputs) == 14
 
     create = run_role("rds", variables, ("main", "wait"), verbosity=3)
     assert (create.rc, create.changed) == (0, 3), create.stdout
