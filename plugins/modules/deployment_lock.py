@@ -27,7 +27,7 @@ options:
     description:
       - V(held) takes the lock, and fails with who holds it if somebody else does.
       - V(released) gives it back.
-      - V(free) fails if somebody holds it and changes nothing.
+      - V(free) fails if somebody holds it, changes nothing, and does not mind that there is no such cluster.
     type: str
     choices: [held, released, free]
     default: held
@@ -136,11 +136,11 @@ class Locks:
         self.arn = ""
 
     def read(self) -> list[deployment_locks.Lock]:
-        """Who holds one; ValueError if there is no such cluster, or it is not ours."""
+        """Who holds one; ValueError if the cluster is not ours. Without a cluster nobody does, and there is no `arn`."""
         answer = self.ecs.describe_clusters(clusters=[self.cluster], include=["TAGS"], aws_retry=True)
         cluster = next((one for one in answer["clusters"] if one["status"] != "INACTIVE"), None)
         if cluster is None:
-            raise ValueError(f"Deployment {self.cluster}: there is no such cluster; deploy first")
+            return []
         tags = ecs_rules.tags_from_api(cluster.get("tags"))
         if not aws_changes.carries(tags, self.owner_tags):
             remedy = "correct the name of the deployment"
@@ -175,6 +175,8 @@ def take(locks: Locks, params: dict[str, t.Any], check_mode: bool) -> dict[str, 
     before = locks.read()
     if before and not params["break_lock"]:
         raise ValueError(deployment_locks.refusal(locks.cluster, before, now))
+    if not locks.arn:
+        raise ValueError(f"Deployment {locks.cluster}: there is no such cluster; deploy first")
     token: str | None = None
     if not check_mode:
         if before:

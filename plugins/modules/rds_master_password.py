@@ -79,7 +79,7 @@ import typing as t
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, rds_client, user_secrets
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import aws_changes, rds_client, rds_rules, user_secrets
 
 
 def check_instance(instance: dict | None, identifier: str, owner_tags: dict[str, str]) -> dict:
@@ -108,6 +108,11 @@ def applied(instance: dict) -> bool:
     return not pending and instance["DBInstanceStatus"] != "resetting-master-credentials"
 
 
+def takes_changes(status: str) -> bool:
+    """An instance that answers takes changes too, except during a backup."""
+    return status in rds_rules.USABLE - {"backing-up"}
+
+
 def run(module: AnsibleAWSModule) -> None:
     params, started = module.params, time.monotonic()
     identifier, deadline = params["db_instance_identifier"], started + params["wait_timeout"]
@@ -116,8 +121,7 @@ def run(module: AnsibleAWSModule) -> None:
     instance = check_instance(found, identifier, aws_changes.text_tags(params["owner_tags"]))
     if not module.check_mode:
         password = stored_password(rds_client.connect(module, "secretsmanager"), params, instance["MasterUsername"])
-        # RDS takes no change in another status.
-        rds_client.await_usable(rds, identifier, deadline - time.monotonic())
+        rds_client.await_status(rds, identifier, deadline - time.monotonic(), takes_changes, "available")
         rds.modify_db_instance(
             DBInstanceIdentifier=identifier, MasterUserPassword=password, ApplyImmediately=True, aws_retry=True
         )

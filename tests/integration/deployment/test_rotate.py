@@ -125,11 +125,22 @@ def twenty_a_second(used: Deployment) -> Load:
     return Load(used.outputs()["tracking_uri"], login(used, "loader"), clients=4, pause=0.2)
 
 
-def test_everything_is_rotated_without_a_failed_request_and_what_was_known_is_refused(used: Deployment) -> None:
-    before = snapshot(used)
+def site_has_nothing_to_change(used: Deployment) -> None:
+    calls = len(used.aws.api_calls())
+    run = used.play("site")
+    assert run.returncode == 0 and changed(run) == 0 and used.aws.writes(calls) == [], run.stdout[-6000:]
+
+
+def test_check_mode_tells_what_would_be_rotated_and_writes_nothing(used: Deployment) -> None:
+    before, calls = snapshot(used), len(used.aws.api_calls())
     predicted = rotate(used, "--check", "--diff", "-e", "rotate_users=ada")
     assert predicted.returncode == 0, predicted.stdout[-6000:]
-    assert changed(predicted) > 0 and "would be rotated" in predicted.stdout and snapshot(used) == before
+    assert changed(predicted) > 0 and "would be rotated" in predicted.stdout
+    assert snapshot(used) == before and used.aws.writes(calls) == []
+
+
+def test_everything_is_rotated_without_a_failed_request_and_what_was_known_is_refused(used: Deployment) -> None:
+    before = snapshot(used)
     with twenty_a_second(used) as load:
         started = time.monotonic()
         run = rotate(used, "-vvv", "--diff", "-e", "rotate_users=ada")
@@ -150,9 +161,7 @@ def test_everything_is_rotated_without_a_failed_request_and_what_was_known_is_re
     assert not database_lets_in(used, "mlflow", before["database"]["password"])
     assert database_lets_in(used, "mlflow", after["database"]["password"])
     assert is_settled(used)
-    calls = len(used.aws.api_calls())
-    again = used.play("site")
-    assert again.returncode == 0 and changed(again) == 0 and used.aws.writes(calls) == [], again.stdout[-6000:]
+    site_has_nothing_to_change(used)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +234,4 @@ def test_killed_at_each_step_nothing_is_lost_and_the_next_run_completes(used: De
         assert run.returncode == 0 and "the unfinished rotation was completed" in run.stdout, run.stdout[-6000:]
         assert is_settled(used)
     assert load.failures == [], (load.sent, load.failures[:5])
-    calls = len(used.aws.api_calls())
-    again = used.play("site")
-    assert again.returncode == 0 and changed(again) == 0 and used.aws.writes(calls) == [], again.stdout[-6000:]
+    site_has_nothing_to_change(used)

@@ -76,6 +76,8 @@ def test_the_lock_of_a_dead_run_is_broken_when_asked_for(ecs, lock):
 
 def test_what_is_not_there_or_not_ours_is_refused(lock):
     assert "there is no such cluster; deploy first" in lock(cluster="other")["msg"]
+    for state in ("free", "released"):
+        assert not lock(state, cluster="other", token="any")["changed"]
     assert "it is not ours to touch" in lock(owner_tags={"owner": "them"})["msg"]
 
 

@@ -63,6 +63,7 @@ def test_the_password_is_set_and_awaited(stubs, run_module, monkeypatch):
     monkeypatch.setattr(rds_master_password.time, "sleep", lambda _seconds: None)
     describes(stubs)
     reads(stubs)
+    describes(stubs, status="backing-up")
     describes(stubs)
     modifies(stubs)
     describes(stubs, PendingModifiedValues={"MasterUserPassword": "****"})
