@@ -13,6 +13,7 @@ short_description: Find out what a restore of an RDS instance has to do, and ref
 description:
   - Decides from what AWS describes whether a new instance is to be made of a snapshot, one that an earlier run began is to be
     finished, or nothing is to be done, and of which snapshot. Nothing is saved anywhere else.
+  - Waits while an interrupted run's renaming of an instance is under way.
   - Refuses a snapshot that cannot become a database as asked for, with every reason.
   - Wraps C(DescribeDBInstances) and C(DescribeDBSnapshots) of the Amazon RDS API.
 options:
@@ -134,8 +135,16 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
 )
 
 
+RENAMING_SECONDS = 1800
+
+
 def owned(rds: t.Any, identifier: str, owner_tags: dict[str, str]) -> dict | None:
+    """The instance of that name, once nobody is renaming it any more."""
     instance = rds_client.describe_instance(rds, identifier)
+    if rds_client.status_of(instance) == "renaming":
+        instance = rds_client.await_status(
+            rds, identifier, RENAMING_SECONDS, lambda status: status != "renaming", "under its new name"
+        )
     if instance and not aws_changes.carries(rds_rules.tags_of(instance), owner_tags):
         remedy = "choose another deployment name, or remove it by hand"
         raise ValueError(aws_changes.not_ours(f"Database {identifier}", owner_tags, remedy))
@@ -151,8 +160,9 @@ def snapshot_of(rds: t.Any, name: str, source: str) -> dict | None:
 def run(module: AnsibleAWSModule) -> None:
     params, rds = module.params, rds_client.connect(module)
     name, owner_tags = params["db_instance_identifier"], aws_changes.text_tags(params["owner_tags"])
-    main_instance = owned(rds, name, owner_tags)
+    # In this order, since the one is renamed to the other.
     restored = owned(rds, name + rds_rules.RESTORED, owner_tags)
+    main_instance = owned(rds, name, owner_tags)
     step = rds_restore_rules.next_step(main_instance, restored, name, params["snapshot_identifier"], params["in_place"])
     snapshot = snapshot_of(rds, step.snapshot, params["source_db_instance_identifier"] or name)
     if step.work == "restore":

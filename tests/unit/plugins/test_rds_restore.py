@@ -152,8 +152,8 @@ def describes(rds: Stubber, name: str, found: dict | None) -> None:
 
 
 def both(rds: Stubber, main: dict | None, restored: dict | None) -> None:
-    describes(rds, "web-db", main)
     describes(rds, "web-db-restored", restored)
+    describes(rds, "web-db", main)
 
 
 LOOK = {"db_instance_identifier": "web-db", "engine_version": "15", "allocated_storage": 20, "owner_tags": OWNER}
@@ -196,10 +196,21 @@ def test_an_interrupted_restore_goes_on_though_its_snapshot_is_gone(rds: Stubber
     assert (found["work"], found["beside"], found["snapshot_id"], found["snapshot"]) == ("finish", True, "snap", None)
 
 
+def test_a_renaming_under_way_is_awaited_and_then_decided(rds: Stubber, run_module: t.Callable) -> None:
+    """A run was killed while the restored database got its final name."""
+    renaming = instance("web-db-restored", "renaming", restored_from="snap")
+    for found in (renaming, renaming, None):
+        describes(rds, "web-db-restored", found)
+    describes(rds, "web-db", instance(restored_from="snap"))
+    rds.add_response("describe_db_snapshots", {"DBSnapshots": [snapshot()]})
+    found = run_module(rds_postgres_restore_info, {**LOOK, "in_place": True, "snapshot_identifier": "snap"})
+    assert (found["work"], found["beside"]) == ("none", False)
+
+
 @pytest.mark.parametrize("module", [rds_postgres_restore_info, rds_postgres_switch])
 def test_a_foreign_database_is_not_touched(rds: Stubber, run_module: t.Callable, module: t.Any) -> None:
     foreign = {"DBInstanceIdentifier": "web-db", "DBInstanceStatus": "available", "TagList": []}
-    describes(rds, "web-db" if module is rds_postgres_restore_info else "web-db-restored", foreign)
+    describes(rds, "web-db-restored", foreign)
     options = LOOK if module is rds_postgres_restore_info else SWITCH
     assert "not ours to touch" in run_module(module, options)["msg"]
 
