@@ -35,6 +35,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils import (
 MOST_STOPPED, MOST_RUNNING = 5, 4
 RECENT_SECONDS = 300
 METRIC_SECONDS = 900
+MINUTE = 60
 EVENT_MINUTES = 24 * 60
 # Without credentials that work nothing can be told at all.
 HOPELESS = aws_errors.EXPIRED | aws_errors.UNKNOWN | aws_errors.MISSIGNED
@@ -207,13 +208,13 @@ class Reader:
         database = self.facts["database"]
         if database is None:
             return
-        cloudwatch, end = self._connect("cloudwatch"), datetime.datetime.fromtimestamp(
-            self.facts["now"], datetime.timezone.utc
-        )
+        cloudwatch, now = self._connect("cloudwatch"), self.facts["now"]
+        # Whole minutes, as the data are published.
+        end = datetime.datetime.fromtimestamp(now - now % MINUTE + MINUTE, datetime.timezone.utc)
         for fact, metric in (("connections", "DatabaseConnections"), ("free_storage", "FreeStorageSpace")):
             points = cloudwatch.get_metric_statistics(
                 Namespace="AWS/RDS", MetricName=metric, Dimensions=[{"Name": "DBInstanceIdentifier", "Value": database["id"]}],
-                StartTime=end - datetime.timedelta(seconds=METRIC_SECONDS), EndTime=end, Period=60, Statistics=["Average"],
+                StartTime=end - datetime.timedelta(seconds=METRIC_SECONDS), EndTime=end, Period=MINUTE, Statistics=["Average"],
                 aws_retry=True,
             )["Datapoints"]  # fmt: skip
             latest = max(points, key=lambda one: one["Timestamp"], default=None)

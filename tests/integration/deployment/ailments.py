@@ -199,12 +199,16 @@ def connections_used_up(live: Deployment, _folder: Path) -> t.Iterator[Options]:
 def storage_used_up(live: Deployment, _folder: Path) -> t.Iterator[Options]:
     """CloudWatch tells that the database has no storage left."""
 
+    minutes = [time.time() + 60 * number for number in range(4)]
+
     def tell(value: float) -> None:
-        datum = {
-            "namespace": "AWS/RDS", "metric": "FreeStorageSpace", "dimensions": {"DBInstanceIdentifier": f"{live.name}-db"},
-            "value": value, "replace": True,
-        }  # fmt: skip
-        request = urllib.request.Request(f"{live.aws.endpoint_url}/local-aws/metrics", json.dumps(datum).encode())
+        # What is pushed for a minute takes the place of what is measured in it.
+        data = [
+            {"namespace": "AWS/RDS", "metric": "FreeStorageSpace", "dimensions": {"DBInstanceIdentifier": f"{live.name}-db"},
+             "value": value, "timestamp": minute, "replace": True}
+            for minute in minutes
+        ]  # fmt: skip
+        request = urllib.request.Request(f"{live.aws.endpoint_url}/local-aws/metrics", json.dumps(data).encode())
         urllib.request.urlopen(request, timeout=10).close()
 
     tell(1024**2)
