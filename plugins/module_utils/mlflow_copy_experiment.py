@@ -257,8 +257,7 @@ class Carrier:
 
     def _run(self, step: RunStep) -> None:
         look, job = self.look, self.job
-        if step.action in (DELETE, RESTORE):
-            assert step.there
+        if step.there and step.action in (DELETE, RESTORE):
             mlflow_copy_writes.set_lifecycle(job.target, step.there.run_id, step.action == DELETE)
             self._did(step)
             return
