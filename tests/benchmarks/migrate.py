@@ -21,8 +21,8 @@ from pathlib import Path
 
 from tests.benchmarks.access import start_server
 from tests.integration.conftest import _uv, build_mlflow_environment
-from tests.integration.migration import playbook
-from tests.integration.migration.conftest import seed, serve
+from tests.integration.plugins.migration import playbook
+from tests.integration.plugins.migration.conftest import seed, serve
 from tests.integration.plugins.conftest import ADMIN_PASSWORD, stop
 from tests.integration.postgres import Postgres
 

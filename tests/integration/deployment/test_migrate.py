@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from tests.integration.migration.conftest import seed
+from tests.integration.plugins.migration.conftest import seed
 
 pytestmark = pytest.mark.long
 

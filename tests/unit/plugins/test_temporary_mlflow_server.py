@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import temporary_server
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import temporary_server, temporary_server_process
 from ansible_collections.mlops.mlflow_aws.plugins.modules import temporary_mlflow_server as module
 
 COMMAND = """#!{python}
@@ -44,8 +44,8 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 @pytest.fixture
 def mlflow(tmp_path, monkeypatch):
     """An environment with the command; everything temporary stays in the test's folder."""
-    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(module, "STOPPING_SECONDS", 2)
+    monkeypatch.setattr(temporary_server_process.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(temporary_server_process, "STOPPING_SECONDS", 2)
     command = tmp_path / "env" / "bin" / "mlflow"
     command.parent.mkdir(parents=True)
     command.write_text(COMMAND.format(python=sys.executable))
@@ -89,7 +89,9 @@ def test_the_life_of_a_server(serve, run_module, tmp_path, monkeypatch):
     note = json.loads(next(tmp_path.glob("mlflow-temporary-server-*/server.json")).read_text())
     stopped = run_module(module, {"store_uri": str(store), "state": "stopped"}, check=True)
     assert (stopped["changed"], stopped["tracking_uri"], stopped["version"]) == (True, None, None)
-    assert module.started_at(note["pid"]) is None and not list(tmp_path.glob("mlflow-temporary-server-*"))
+    assert temporary_server_process.started_at(note["pid"]) is None and not list(
+        tmp_path.glob("mlflow-temporary-server-*")
+    )
     assert not run_module(module, {"store_uri": str(store), "state": "stopped"})["changed"]
 
 
@@ -100,14 +102,14 @@ def test_a_server_that_was_killed_is_replaced(serve, tmp_path):
     note = next(tmp_path.glob("mlflow-temporary-server-*/server.json"))
     os.kill(json.loads(note.read_text())["pid"], 9)
     deadline = time.monotonic() + 5
-    while module.started_at(json.loads(note.read_text())["pid"]) and time.monotonic() < deadline:
+    while temporary_server_process.started_at(json.loads(note.read_text())["pid"]) and time.monotonic() < deadline:
         time.sleep(0.01)
     second = serve(str(store))
     assert second["changed"] and second["tracking_uri"] != first["tracking_uri"]
     lost = json.loads(note.read_text())["pid"]
     note.write_text("{")
     assert serve(str(store))["changed"]
-    module.end_group(lost)
+    temporary_server_process.end_group(lost)
 
 
 def test_a_database_of_sqlite_is_served_from_a_copy(serve, tmp_path):
@@ -158,7 +160,7 @@ def test_a_folder_of_somebody_else_is_not_used(serve, tmp_path, monkeypatch):
     user = os.getuid()
     folder = tmp_path / temporary_server.folder_name(store, user + 1)
     folder.mkdir()
-    monkeypatch.setattr(module.os, "getuid", lambda: user + 1)
+    monkeypatch.setattr(temporary_server_process.os, "getuid", lambda: user + 1)
     assert "belongs to somebody else" in serve(store)["msg"]
     monkeypatch.undo()
 
@@ -191,10 +193,10 @@ def test_reasons():
 
 
 def test_a_process_that_is_not_ours_is_left_alone():
-    assert module.started_at(0) is None
+    assert temporary_server_process.started_at(0) is None
     with subprocess.Popen(["true"]) as process:
         process.wait()
-    module.end_group(process.pid)
+    temporary_server_process.end_group(process.pid)
     # Not a child of this process, as after a run that was ended.
     command = [
         sys.executable,
@@ -202,6 +204,6 @@ def test_a_process_that_is_not_ours_is_left_alone():
         "import subprocess as s; print(s.Popen(['sleep', '60'], start_new_session=True, stdout=-3, stderr=-3).pid)",
     ]
     pid = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert module.started_at(pid)
-    module.end_group(pid)
-    assert module.started_at(pid) is None
+    assert temporary_server_process.started_at(pid)
+    temporary_server_process.end_group(pid)
+    assert temporary_server_process.started_at(pid) is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import typing as t
 from urllib.parse import unquote
@@ -100,7 +101,7 @@ class Tracking:
 
     def log(self, run_id: str, *points: tuple[str, float, int, int]) -> None:
         for key, value, timestamp, step in points:
-            number = "NaN" if value != value else max(min(value, 1.7976931348623157e308), -1.7976931348623157e308)
+            number = "NaN" if math.isnan(value) else max(min(value, 1.7976931348623157e308), -1.7976931348623157e308)
             self.runs[run_id]["metrics"][(key, timestamp, step, number)] = None
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------

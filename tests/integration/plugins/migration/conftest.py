@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sources to migrate from, as people have them, and the destinations of tests/integration/plugins."""
+"""Sources to migrate from, as people have them; the destinations are the servers of tests/integration/plugins."""
 
 from __future__ import annotations
 
@@ -12,15 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.plugins.conftest import (  # noqa: F401
-    client,
-    run_module,
-    s3,
-    server,
-    start,
-    stop,
-    wait_for,
-)
+from tests.integration.plugins.conftest import start, stop, wait_for
 from tests.integration.postgres import free_port
 
 SEED = Path(__file__).with_name("seed.py")

@@ -11,8 +11,8 @@ import time
 import pytest
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_copy_reads
 
-from tests.integration.migration import playbook
-from tests.integration.migration.conftest import seed, serve
+from tests.integration.plugins.migration import playbook
+from tests.integration.plugins.migration.conftest import seed, serve
 from tests.integration.plugins.conftest import stop
 
 NEWEST = pytest.mark.parametrize("server", ["3.17.2"], indirect=True)

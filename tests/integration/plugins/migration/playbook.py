@@ -13,7 +13,7 @@ import sys
 import typing as t
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def command(folder: Path, variables: dict[str, t.Any], *options: str) -> list[str]:
