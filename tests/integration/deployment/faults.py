@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
+import psycopg2
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_client
 
 from tests.integration.aws import ROOT
@@ -57,6 +58,20 @@ def until(look: t.Callable[[], t.Any], seconds: float, what: str) -> t.Any:
 
 
 # The database
+
+
+@contextlib.contextmanager
+def database(live: Deployment) -> t.Iterator[t.Any]:
+    """A cursor in the tracking store, committed at the end."""
+    secret = live.client("secretsmanager").get_secret_value(SecretId=f"{live.name}/database")
+    login = json.loads(secret["SecretString"])
+    rds = live.client("rds").describe_db_instances(DBInstanceIdentifier=live.outputs()["db_instance_id"])
+    place = rds["DBInstances"][0]["Endpoint"]
+    connection = psycopg2.connect(
+        host=place["Address"], port=place["Port"], dbname="mlflow_db", user=login["username"], password=login["password"]
+    )
+    with contextlib.closing(connection), connection, connection.cursor() as cursor:
+        yield cursor
 
 
 @contextlib.contextmanager

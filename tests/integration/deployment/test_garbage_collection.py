@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import json
 import typing as t
 from pathlib import Path
 
-import psycopg2
 import pytest
 
 from tests.integration.deployment import faults
@@ -55,19 +52,6 @@ def collect(live: Deployment) -> tuple[int, str]:
     return task["containers"][0]["exitCode"], "\n".join(one["message"] for one in events)
 
 
-@contextlib.contextmanager
-def database(live: Deployment) -> t.Iterator[t.Any]:
-    secret = live.client("secretsmanager").get_secret_value(SecretId=f"{live.name}/database")
-    login = json.loads(secret["SecretString"])
-    rds = live.client("rds").describe_db_instances(DBInstanceIdentifier=live.outputs()["db_instance_id"])
-    place = rds["DBInstances"][0]["Endpoint"]
-    connection = psycopg2.connect(
-        host=place["Address"], port=place["Port"], dbname="mlflow_db", user=login["username"], password=login["password"]
-    )
-    with contextlib.closing(connection), connection, connection.cursor() as cursor:
-        yield cursor
-
-
 def objects(live: Deployment, run: str) -> list[str]:
     pages = live.client("s3").get_paginator("list_objects_v2").paginate(Bucket=live.outputs()["bucket"])
     return [one["Key"] for page in pages for one in page.get("Contents", []) if run in one["Key"]]
@@ -86,7 +70,7 @@ def test_what_was_deleted_long_ago_goes_and_what_cannot_go_is_told(collecting: D
         assert answer.status == 200 and objects(live, run["run_id"]) != []
     for name in ("young", "old"):
         mlflow.call("POST", "runs/delete", body={"run_id": runs[name]})
-    with database(live) as cursor:
+    with faults.database(live) as cursor:
         cursor.execute("UPDATE runs SET deleted_time = deleted_time - 31 * 86400000::bigint WHERE run_uuid = %s", (runs["old"],))
 
     # MLflow 3 keeps to itself that S3 refused.
@@ -99,12 +83,12 @@ def test_what_was_deleted_long_ago_goes_and_what_cannot_go_is_told(collecting: D
     assert code == 0 and "removed 1 runs and 0 experiments that were deleted more than 30 days ago" in log, log
     assert objects(live, runs["old"]) == []
     assert objects(live, runs["young"]) != [] and objects(live, runs["kept"]) != []
-    with database(live) as cursor:
+    with faults.database(live) as cursor:
         cursor.execute("SELECT name FROM runs WHERE run_uuid = ANY(%s) ORDER BY name", (list(runs.values()),))
         assert cursor.fetchall() == [("kept",), ("young",)]
 
     mlflow.call("POST", "experiments/delete", body={"experiment_id": experiment})
-    with database(live) as cursor:
+    with faults.database(live) as cursor:
         cursor.execute("UPDATE runs SET deleted_time = 1 WHERE run_uuid = ANY(%s)", (list(runs.values()),))
         cursor.execute("UPDATE experiments SET last_update_time = 1 WHERE experiment_id = %s", (experiment,))
     code, log = collect(live)
@@ -123,11 +107,11 @@ def test_the_playbook_tells_what_would_go_and_removes_it_when_asked(live: Deploy
         run = mlflow.call("POST", "runs/create", body={"experiment_id": experiment, "run_name": name})["run"]["info"]
         mlflow.call("POST", "runs/delete", body={"run_id": run["run_id"]})
         ids.append(run["run_id"])
-    with database(live) as cursor:
+    with faults.database(live) as cursor:
         cursor.execute("UPDATE runs SET deleted_time = deleted_time - 100 * 86400000::bigint WHERE run_uuid = %s", (ids[0],))
 
     def left() -> list[str]:
-        with database(live) as cursor:
+        with faults.database(live) as cursor:
             cursor.execute("SELECT name FROM runs WHERE run_uuid = ANY(%s) ORDER BY name", (ids,))
             return [name for (name,) in cursor.fetchall()]
 
