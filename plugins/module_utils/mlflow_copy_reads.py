@@ -131,8 +131,8 @@ def _count(found: t.Iterator[t.Any]) -> int:
     try:
         return sum(1 for _one in found)
     except MlflowError as error:
-        # Older servers, and file stores, have no such thing.
-        if error.status in (404, 405, 501) or error.error_code in _NO_SUCH_THING:
+        # Older servers, and file stores, have no such thing; of a deleted experiment no server tells its scorers.
+        if error.status in (404, 405, 501) or error.error_code in _NO_SUCH_THING or "'active' state" in error.message:
             return 0
         raise
 

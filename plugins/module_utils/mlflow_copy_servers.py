@@ -80,7 +80,8 @@ class Reader(Client):
 
     def error(self, answer: Answer, method: str, path: str) -> MlflowError:
         error = super().error(answer, method, path)
-        if answer.status == 401 and self.token:
+        # MLflow's own login by name and password breaks on a token, with a page of status 500.
+        if self.token and (answer.status == 401 or (answer.status == 500 and error.kind == "html")):
             error.message, error.kind = "the server refuses this token", "token"
         elif answer.status == 401 and not self.login:
             error.message = "the server wants a user name and a password, or a token"

@@ -88,7 +88,7 @@ def test_a_deleted_database_comes_back_as_it_was_at_the_moment_of_its_snapshot(a
     assert abs(time.time() - snapshot["SnapshotCreateTime"].timestamp()) < 60
 
     rds.modify_db_instance(DBInstanceIdentifier="kept-db", MasterUserPassword="Ein-spaeteres-Passwort-1")
-    settled(aws, "kept-db", during=("modifying",))
+    settled(aws, "kept-db", during=("resetting-master-credentials",))
     rds.delete_db_instance(DBInstanceIdentifier="kept-db", SkipFinalSnapshot=True)
     rds.get_waiter("db_instance_deleted").wait(
         DBInstanceIdentifier="kept-db", WaiterConfig={"Delay": 1, "MaxAttempts": 20}
@@ -113,7 +113,7 @@ def test_a_deleted_database_comes_back_as_it_was_at_the_moment_of_its_snapshot(a
     assert ask(new, "SELECT to_regclass('later')") is None
     write(new, "INSERT INTO kept VALUES ('goes on')")
     rds.modify_db_instance(DBInstanceIdentifier="new-db", MasterUserPassword="Ganz-neu-und-lang-genug-2")
-    settled(aws, "new-db", during=("modifying",))
+    settled(aws, "new-db", during=("resetting-master-credentials",))
     with pytest.raises(psycopg2.OperationalError):
         connect(new, PASSWORD)
     assert ask(new, "SELECT count(*) FROM kept", password="Ganz-neu-und-lang-genug-2") == 20001

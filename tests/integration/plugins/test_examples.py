@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow_aws.plugins.modules import mlflow_access
+from ansible_collections.mlops.mlflow_aws.plugins.modules import mlflow_access, mlflow_own_password
 
 from .conftest import ADMIN_PASSWORD
 
@@ -46,7 +46,10 @@ def test_examples_run(server, run_module, tmp_path, name):
         command, cwd=ROOT, env=environment, text=True, timeout=300, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    # Nobody but the admin is left for other tests.
+    # Nobody but the admin is left for other tests, with the same password.
+    if "mlflow_next_admin_password" in passwords:
+        changed = server.connection | {"password": passwords["mlflow_next_admin_password"], "new_password": ADMIN_PASSWORD}
+        assert "failed" not in run_module(mlflow_own_password, changed)
     assert "failed" not in run_module(mlflow_access, server.connection | {"prune": "all"})
     assert run.returncode == 0, run.stdout[-4000:]
     assert not any(password in run.stdout for password in [*passwords.values(), ADMIN_PASSWORD])

@@ -48,6 +48,7 @@ def test_own_bucket(run_role: t.Callable, s3: t.Any) -> None:
         "prefix": "team/mlflow",
         "artifact_root": "s3://own-artifacts/team/mlflow",
         "kms_key": None,
+        "versioning": "Enabled",
         "owned": True,
     }
     assert all(run.outputs == runs[1].outputs for run in runs)
