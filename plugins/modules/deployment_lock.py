@@ -70,7 +70,7 @@ EXAMPLES = r"""
 - name: Change something that nobody else may change meanwhile
   block:
     - name: Take the lock
-      mlops.mlflow_aws.deployment_lock: &lock
+      mlops.mlflow_aws.deployment_lock:
         cluster: team-mlflow
         purpose: rotate
         owner_tags:
@@ -84,9 +84,11 @@ EXAMPLES = r"""
   always:
     - name: Give the lock back
       mlops.mlflow_aws.deployment_lock:
-        <<: *lock
+        cluster: team-mlflow
         state: released
         token: "{{ lock.token }}"
+        owner_tags:
+          mlflow-deployment: team-mlflow
       when: lock.token | default('', true) | length > 0
 """
 

@@ -76,7 +76,7 @@ author:
 
 EXAMPLES = r"""
 - name: Store a new signing key
-  mlops.mlflow_aws.secretsmanager_rotation: &key
+  mlops.mlflow_aws.secretsmanager_rotation:
     secret_id: web/signing-key
     key: secret_key
     state: pending
@@ -85,15 +85,21 @@ EXAMPLES = r"""
 
 - name: Let what starts from now on have it
   mlops.mlflow_aws.secretsmanager_rotation:
-    <<: *key
+    secret_id: web/signing-key
+    key: secret_key
     state: current
+    owner_tags:
+      team: web
 
 # Here a task replaces what still has the old one.
 
 - name: End the rotation
   mlops.mlflow_aws.secretsmanager_rotation:
-    <<: *key
+    secret_id: web/signing-key
+    key: secret_key
     state: applied
+    owner_tags:
+      team: web
 """
 
 RETURN = r"""

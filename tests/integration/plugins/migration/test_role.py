@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 
 import pytest
-from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_copy_reads
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import mlflow_copy_reads, mlflow_errors
 
 from tests.integration.plugins.migration import playbook
 from tests.integration.plugins.migration.conftest import seed, serve
@@ -71,6 +72,8 @@ def test_what_cannot_work_is_refused_before_anything_is_written(server, source, 
     nowhere = {"migrate_source_tracking_uri": "http://127.0.0.1:9", "migrate_retry_timeout": 0}
     assert "the connection is refused" in refused(**nowhere)
     assert "there is no command" in refused(migrate_source_store_uri=str(tmp_path), migrate_source_mlflow="/nothing")
+    with contextlib.suppress(mlflow_errors.MlflowError):  # a copy that another test has made
+        client.call("DELETE", "registered-models/delete", body={"name": "upper"})
     client.call("POST", "registered-models/create", body={"name": "upper"})
     names = [one["name"] for one in client.call("GET", "experiments/search", {"max_results": "100"})["experiments"]]
     assert "has a registered model of that name that is no copy" in refused(migrate_source_tracking_uri=source.url)

@@ -81,7 +81,7 @@ def test_own_bucket(run_role: t.Callable, s3: t.Any) -> None:
     again = run_role("artifacts", doomed, "absent")
     assert (again.rc, again.changed, again.writes) == (0, 0, [])
     nothing = run_role("artifacts", variables, "info").outputs
-    assert nothing == {**dict.fromkeys(("bucket", "bucket_arn", "prefix", "artifact_root", "kms_key")), "owned": False}
+    assert nothing == {**dict.fromkeys(("bucket", "bucket_arn", "prefix", "artifact_root", "kms_key", "versioning")), "owned": False}
 
 
 ORIGIN = "https://mlflow.example.com"
