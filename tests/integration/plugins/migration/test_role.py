@@ -18,7 +18,7 @@ from tests.integration.plugins.migration.conftest import seed, serve
 from tests.integration.plugins.conftest import stop
 
 NEWEST = pytest.mark.parametrize("server", ["3.17.2"], indirect=True)
-# Of done-when 5: experiments, runs of each, values of metrics of each run, MB of artifacts in all, models.
+# Experiments, runs of each, values of metrics of each run, MB of artifacts in all, models.
 FULL = (50, 40, 100, 1024, 20)
 
 
