@@ -76,7 +76,7 @@ def test_a_wrong_environment_is_refused_before_the_installation(
 def test_a_wrong_command_is_refused(tmp_path: Path, environment: dict[str, str], arguments: tuple[str, ...]):
     result = run(tmp_path, environment, *arguments)
     assert result.returncode == 64
-    assert result.stderr.count("\n") == 1 and "give one of serve, migrate, " in result.stderr
+    assert result.stderr.count("\n") == 1 and "give one of serve, migrate, migrate --reset-admin, settle, gc, " in result.stderr
 
 
 def test_a_stop_during_the_installation_ends_it(tmp_path: Path, environment: dict[str, str]):

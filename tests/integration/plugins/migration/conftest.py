@@ -38,7 +38,7 @@ def seed(source_uri: str, mlflow: Path, folder: Path, sizes: t.Sequence[int] = (
     """Fill a store or a server with MLflow's own client."""
     command = [str(mlflow / "bin" / "python"), str(SEED), source_uri, str(folder), *map(str, sizes)]
     done = subprocess.run(
-        command, env=environment(), cwd=folder, capture_output=True, text=True, timeout=1800, check=False
+        command, env=environment(GIT_PYTHON_REFRESH="quiet"), cwd=folder, capture_output=True, text=True, timeout=1800, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -9,17 +9,13 @@ Usage: seed.py <tracking URI> <folder for files> [<experiments> <runs each> <val
 from __future__ import annotations
 
 import json
-import os
 import random
 import sys
 from pathlib import Path
 
-os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
-os.environ["GIT_PYTHON_REFRESH"] = "quiet"
-
-import mlflow  # noqa: E402
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag  # noqa: E402
-from mlflow.tracking import MlflowClient  # noqa: E402
+import mlflow
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
 
 IS_3 = int(mlflow.__version__.split(".", maxsplit=1)[0]) >= 3
 NAN, INFINITY = float("nan"), float("inf")
