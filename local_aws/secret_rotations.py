@@ -28,7 +28,7 @@ SERVICE = "secretsmanager.amazonaws.com"
 CURRENT, PENDING = "AWSCURRENT", "AWSPENDING"
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 # How long after each failure it is tried again.
-RETRY_SECONDS = (2.0, 5.0, 10.0, 20.0, 40.0)
+RETRY_SECONDS = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0)
 
 
 class Refused(Exception):
@@ -123,7 +123,7 @@ class SecretRotations:
         version: dict[str, Any] = {"createdate": int(time.time()), "version_id": token, "version_stages": [PENDING]}
         if steps != STEPS:
             # The trial is made with a copy, which goes again.
-            current = secret.versions[labelled(secret, CURRENT)]
+            current = secret.versions.get(labelled(secret, CURRENT), {})
             version |= {key: current[key] for key in ("secret_string", "secret_binary") if key in current}
         secret.remove_version_stages_from_old_versions([PENDING])
         secret.versions[token] = version
@@ -180,6 +180,8 @@ class SecretRotations:
     def _carry_out(self, backend: Any, secret: Any, attempt: Attempt) -> None:
         try:
             for step in attempt.steps:
+                if self._attempts.get(secret.arn) is not attempt:
+                    raise Failed("it was cancelled")
                 self._step(backend, secret, attempt.token, step)
             if attempt.steps == STEPS and unfinished(secret):
                 raise Failed(f"version {unfinished(secret)} still carries {PENDING}")

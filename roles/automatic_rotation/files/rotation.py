@@ -82,8 +82,8 @@ def acts(kind: str, step: str, token: str, labels: Labels, stored: bool) -> tupl
         raise Problem(f"version {token} does not wait, {labels.pending or 'none'} does: another rotation has taken its place")
     on_companion = labels.companion is not None and labels.current == labels.companion
     if step == "createSecret":
-        making = () if stored else ("store",)
-        return ("look", *making, *(("make_companion",) if kind == "database" and not on_companion else ()))
+        making = () if stored else ("look", "store")
+        return (*making, *(("make_companion",) if kind == "database" and not on_companion else ()))
     if not stored:
         raise Problem(f"version {token} has no value: createSecret comes first")
     if step == "setSecret":
@@ -327,13 +327,16 @@ class Rotation:
         return acts(self.kind, step, self.token, self.labels, self.read(self.token) is not None)
 
     def test(self) -> None:
-        """MLflow's task has read back what it stored, and RDS says when the password counts.
+        """RDS says when a password counts, and MLflow's task has read back what it stored.
 
-        When rotation is switched on, Secrets Manager tries this, with a copy of the current version.
+        When rotation is switched on, Secrets Manager tries this with a copy of the current version.
         """
-        self.look()
-        self.read(self.token)
-        if not self.deployment.has_applied_password():
+        if self.labels.current == self.token:
+            return
+        waiting = self.read(self.token)
+        if waiting in (None, self.read(self.labels.current)):
+            self.look()
+        elif self.kind == "database" and not self.deployment.has_applied_password():
             raise Problem("RDS has not applied the master user's password")
 
     def look(self) -> None:
