@@ -87,7 +87,8 @@ JUDGED: dict[str, Callable[[str, dict[str, Any], str, str], list[Need]]] = {
         "DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage",
     )},
     **{f"ecs:{one}": _ecs for one in (
-        "DescribeClusters", "DescribeServices", "DescribeTasks", "ListTasks", "RunTask", "TagResource", "UntagResource", "UpdateService",
+        "DescribeClusters", "DescribeServices", "DescribeTasks", "ListTasks", "RunTask", "TagResource", "UntagResource",
+        "UpdateService",
     )},
     **{f"rds:{one}": _database for one in ("DescribeDBInstances", "ModifyDBInstance")},
 }  # fmt: skip

@@ -145,7 +145,8 @@ class Functions:
             started = time.monotonic()
             answer = self._run(function, folder, environment, logs, request_id)
             milliseconds = 1000 * (time.monotonic() - started)
-            logs.put([f"END RequestId: {request_id}", f"REPORT RequestId: {request_id}\tDuration: {milliseconds:.2f} ms"], time.time())
+            report = f"REPORT RequestId: {request_id}\tDuration: {milliseconds:.2f} ms"
+            logs.put([f"END RequestId: {request_id}", report], time.time())
             return answer
         finally:
             shutil.rmtree(folder, ignore_errors=True)

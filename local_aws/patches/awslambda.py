@@ -81,7 +81,7 @@ def _patch_calls(service: functions.Functions) -> None:
         if kind == "DryRun":
             return b""
         if kind != "RequestResponse" or request_headers.get("X-Amz-Log-Type", "None") != "None":
-            raise InvalidParameterValueException("Calls that are not waited for, and their logs' tails, are not supported by the local AWS.")
+            raise InvalidParameterValueException("Calls not waited for, and tails of logs, are not supported by the local AWS.")
         try:
             event = json.loads(body or b"{}")
         except ValueError:

@@ -59,7 +59,8 @@ class Labels(t.NamedTuple):
 
     @classmethod
     def of(cls, stages: t.Mapping[str, t.Sequence[str]]) -> Labels:
-        return cls(*(next((one for one, labels in stages.items() if label in labels), None) for label in (CURRENT, PENDING, COMPANION)))
+        found = {label: version for version, labels in stages.items() for label in labels}
+        return cls(found.get(CURRENT), found.get(PENDING), found.get(COMPANION))
 
 
 # What follows once new tasks get the new value.

@@ -170,7 +170,7 @@ def test_what_is_not_served_is_refused(account: Account, settings: dict, words: 
               "Code": {"ZipFile": packed("")}}  # fmt: skip
     with pytest.raises(botocore.exceptions.ClientError, match=words):
         account.functions.create_function(**(wanted | settings))
-    with pytest.raises(botocore.exceptions.ClientError, match="not waited for"):
+    with pytest.raises(botocore.exceptions.ClientError, match="Calls not waited for"):
         account.functions.invoke(FunctionName="caller", InvocationType="Event")
 
 
