@@ -132,6 +132,8 @@ class SecretRotations:
 
     def _again(self, secret: Any, token: str) -> None:
         attempt = self._attempts.get(secret.arn)
+        if attempt is not None and attempt.steps != STEPS:
+            return  # a trial, which is soon over
         if attempt is None or attempt.token != token:
             self._attempts[secret.arn] = Attempt(token, STEPS)
         elif not attempt.running:

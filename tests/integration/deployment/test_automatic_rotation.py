@@ -50,10 +50,6 @@ def log(turning: Deployment) -> str:
     return (turning.aws.directory / "daemon.log").read_text()
 
 
-def start(turning: Deployment, name: str) -> str:
-    return turning.client("secretsmanager").rotate_secret(SecretId=f"{turning.name}/{name}")["VersionId"]
-
-
 def wait(turning: Deployment, probe: t.Callable[[], t.Any], seconds: float = ROTATED_WITHIN) -> t.Any:
     deadline = time.monotonic() + seconds
     while not (found := probe()):
@@ -62,9 +58,18 @@ def wait(turning: Deployment, probe: t.Callable[[], t.Any], seconds: float = ROT
     return found
 
 
+def start(turning: Deployment, name: str) -> str:
+    # Not before the trial is over that switching it on began.
+    wait(turning, lambda: not any("AWSPENDING" in labels for labels in stages(turning, name).values()), 120)
+    return turning.client("secretsmanager").rotate_secret(SecretId=f"{turning.name}/{name}")["VersionId"]
+
+
 def finished(turning: Deployment, name: str, version: str) -> bool:
+    """Nothing is left to be done, not even the lock to be given back."""
     found = stages(turning, name)
-    return found.get(version) == ["AWSCURRENT"] and not any("COMPANION" in labels for labels in found.values())
+    settled = found.get(version) == ["AWSCURRENT"] and not any("COMPANION" in labels for labels in found.values())
+    tags = turning.client("ecs").describe_clusters(clusters=[turning.name], include=["TAGS"])["clusters"][0]["tags"]
+    return settled and not any(one["key"].startswith("mlflow-lock") for one in tags)
 
 
 def function_process(turning: Deployment) -> psutil.Process | None:
