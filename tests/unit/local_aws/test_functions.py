@@ -6,13 +6,22 @@
 from __future__ import annotations
 
 import datetime
+import io
+import json
+import threading
 import time
 import types
 import typing as t
+import zipfile
+from pathlib import Path
 
 import pytest
+from moto import mock_aws
+from moto.logs.models import logs_backends
 
 from local_aws import function_permissions, functions, secret_rotations
+from local_aws.credentials import Credentials
+from local_aws.processes import Processes
 from local_aws.secret_rotations import Attempt, SecretRotations, next_date, unfinished
 
 ACCOUNT, REGION = "123456789012", "eu-west-2"
@@ -65,6 +74,84 @@ def test_what_functions_cannot_be_here_is_named(asked: dict, words: str) -> None
     functions.check(ACCOUNT, {"Runtime": "python3.13", "Code": {"ZipFile": "UEs="}, "Timeout": 900, "Layers": []})
     with pytest.raises(functions.BadFunction, match=words):
         functions.check(ACCOUNT, asked)
+
+
+HANDLER = """
+import os, time
+
+def handler(event, context):
+    print("handling", event["do"], flush=True)
+    if event["do"] == "sleep":
+        time.sleep(60)
+    if event["do"] == "exit":
+        os._exit(3)
+    if event["do"] == "fail":
+        raise ValueError("it was asked to")
+    return {"name": context.function_name, "left": context.get_remaining_time_in_millis(), "own": os.environ["OWN"],
+            "key": os.environ["AWS_ACCESS_KEY_ID"], "place": os.getcwd() == os.environ["LAMBDA_TASK_ROOT"]}
+"""
+
+
+class Role:
+    """One that may write logs."""
+
+    def trusts(self, service: str) -> bool:
+        return service == "lambda.amazonaws.com"
+
+    def may(self, action: str, _resource: str) -> bool:
+        return action.startswith("logs:")
+
+
+@pytest.fixture
+def caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Callable[[str], tuple[t.Any, str]]]:
+    """caller(what to do) calls a function with a time limit of two seconds: its answer, its kind of error."""
+    monkeypatch.setattr(functions.Role, "find", lambda _account, _arn: Role())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        packed.writestr("index.py", HANDLER)
+    function = types.SimpleNamespace(
+        account_id=ACCOUNT, region=REGION, role="role", function_name="web", version="$LATEST", code_bytes=buffer.getvalue(),
+        handler="index.handler", run_time="python3.13", timeout=2, memory_size=128, environment_vars={"OWN": "mine"},
+        function_arn=f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:web",
+    )  # fmt: skip
+    runtime = types.SimpleNamespace(
+        settings=types.SimpleNamespace(folder=tmp_path, endpoint_url="http://127.0.0.1:1"), processes=Processes(tmp_path),
+        credentials=Credentials(), stopping=threading.Event(),
+    )  # fmt: skip
+    service = functions.Functions(runtime)
+
+    def call(do: str) -> tuple[t.Any, str]:
+        answer = service.invoke(function, {"do": do})
+        assert list((tmp_path / "functions").iterdir()) == [] and runtime.processes.started("function") == []
+        return json.loads(answer.payload), answer.error
+
+    with mock_aws():
+        logs_backends[ACCOUNT][REGION].create_log_group("/aws/lambda/web", {})
+        yield call
+
+
+def logged() -> str:
+    group = logs_backends[ACCOUNT][REGION].groups["/aws/lambda/web"]
+    return "\n".join(event.message for stream in group.streams.values() for event in stream.events)
+
+
+def test_a_handler_runs_in_a_process_of_its_own(caller: t.Callable[[str], tuple[t.Any, str]]) -> None:
+    answer, error = caller("answer")
+    assert (error, answer["name"], answer["own"], answer["place"]) == ("", "web", "mine", True)
+    assert 0 < answer["left"] <= 2000 and answer["key"].startswith("ASIA")
+    assert "handling answer" in logged() and "START RequestId" in logged() and "REPORT RequestId" in logged()
+
+
+def test_how_a_handler_ends_is_told_as_lambda_tells_it(caller: t.Callable[[str], tuple[t.Any, str]]) -> None:
+    answer, error = caller("fail")
+    assert (error, answer["errorType"], answer["errorMessage"]) == ("Unhandled", "ValueError", "it was asked to")
+    assert "raise ValueError" in "".join(answer["stackTrace"]) and "[ERROR] ValueError: it was asked to" in logged()
+    for do, kind, words in (
+        ("exit", "Runtime.ExitError", "exit status 3"),
+        ("sleep", "Sandbox.Timedout", "Task timed out after 2.00 seconds"),
+    ):
+        answer, error = caller(do)
+        assert (error, answer["errorType"]) == ("Unhandled", kind) and words in answer["errorMessage"] and words in logged()
 
 
 BASE = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
