@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Temporary credentials of tasks, as the ECS container credentials endpoint hands them out.
+"""Temporary credentials of tasks, as the ECS container credentials endpoint hands them out, and of Lambda functions.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
 """
@@ -23,6 +23,7 @@ class Credentials:
     def __init__(self) -> None:
         self._roles: dict[str, str] = {}
         self._access_keys: dict[str, str] = {}
+        self._of_functions: set[str] = set()
         self._lock = threading.Lock()
 
     def issue(self, role_arn: str) -> str:
@@ -35,22 +36,33 @@ class Credentials:
     def answer(self, path: str) -> bytes | None:
         """The JSON document at `path`, None if nobody was given that path."""
         role = self._roles.get(path.removeprefix(PATH))
-        if role is None:
-            return None
+        return None if role is None else json.dumps(self._keys(role)).encode()
+
+    def of_function(self, role_arn: str) -> dict[str, str]:
+        """Credentials that a Lambda function finds in its environment."""
+        keys = self._keys(role_arn)
+        with self._lock:
+            self._of_functions.add(keys["AccessKeyId"])
+        return keys
+
+    def _keys(self, role: str) -> dict[str, str]:
         expiration = datetime.datetime.now(datetime.timezone.utc) + LIFETIME
         # Access keys of temporary credentials begin with ASIA; the recorder tells tasks from operators by it.
         access_key = "ASIA" + secrets.token_hex(8).upper()
         with self._lock:
             self._access_keys[access_key] = role
-        document = {
+        return {
             "RoleArn": role,
             "AccessKeyId": access_key,
             "SecretAccessKey": secrets.token_urlsafe(30),
             "Token": secrets.token_urlsafe(60),
             "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        return json.dumps(document).encode()
 
     def role_of(self, access_key: str) -> str | None:
-        """The ARN of the role that an access key was given for, None if it is not a task's."""
+        """The ARN of the role that an access key was given for, None if it is neither a task's nor a function's."""
         return self._access_keys.get(access_key)
+
+    def function_role_of(self, access_key: str) -> str | None:
+        """Likewise, None if it is not a Lambda function's."""
+        return self._access_keys.get(access_key) if access_key in self._of_functions else None

@@ -33,7 +33,7 @@ class Recorder:
         headers = requests.headers_of(environ)
         path, query = environ.get("PATH_INFO", "/"), environ.get("QUERY_STRING", "")
         scope = requests.scope(headers, query)
-        operation = requests.identify(environ["REQUEST_METHOD"], path, query, headers, _body(environ))
+        operation = requests.identify(environ["REQUEST_METHOD"], path, query, headers, body_of(environ))
         access_key = scope.access_key if scope else ""
         # For what is inside.
         environ["local_aws.operation"], environ["local_aws.access_key"] = operation, access_key
@@ -65,7 +65,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _body(environ: dict[str, Any]) -> bytes:
+def body_of(environ: dict[str, Any]) -> bytes:
     """The body of a request whose operation is in it, put back for the application; empty for objects, often large."""
     form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
     if not form and "HTTP_X_AMZ_TARGET" not in environ:

@@ -34,7 +34,7 @@ def _body(service: str, headers: Mapping[str, str], codes: Codes, message: str) 
     if service == "ec2":
         error = f"<Error><Code>{codes.ec2}</Code><Message>{text}</Message></Error>"
         return "text/xml", f"<Response><Errors>{error}</Errors><RequestID>0</RequestID></Response>".encode()
-    if "x-amz-target" in headers or "json" in headers.get("content-type", "") or service in ("backup", "scheduler"):
+    if "x-amz-target" in headers or "json" in headers.get("content-type", "") or service in ("backup", "lambda", "scheduler"):
         document = {"__type": codes.json, "message": message}
         return "application/x-amz-json-1.1", json.dumps(document).encode()
     error = f"<Error><Type>Sender</Type><Code>{codes.others}</Code><Message>{text}</Message></Error>"

@@ -35,6 +35,10 @@ def _no_tasks(_backend: Any, _parameters: dict[str, Any]) -> list[Any]:
     raise RuntimeError("ECS is not in place yet")
 
 
+def _no_functions(_function: Any, _event: Any) -> Any:
+    raise RuntimeError("Lambda is not in place yet")
+
+
 @dataclasses.dataclass
 class Runtime:
     settings: Settings
@@ -57,6 +61,8 @@ class Runtime:
 
     # Starts tasks: moto's ECS of a region, RunTask's parameters. ECS puts it here, for services that run tasks.
     run_task: Callable[[Any, dict[str, Any]], list[Any]] = _no_tasks
+    # Calls a function: moto's, the event. Lambda puts it here.
+    invoke_function: Callable[[Any, Any], Any] = _no_functions
 
     @classmethod
     def create(cls, settings: Settings) -> Runtime:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .function_permissions import FunctionPermissions
 from .metrics import MetricError
 from .operator_permissions import OperatorPermissions
 from .recorder import Recorder
@@ -45,6 +46,7 @@ def make(runtime: Runtime) -> Any:
     aws: Any = Regions(DomainDispatcherApplication(create_backend_app))
     if runtime.settings.operator_policies:
         aws = OperatorPermissions(aws, runtime.settings.operator_policies, runtime.settings.account_id)
+    aws = FunctionPermissions(aws, runtime.credentials, runtime.settings.account_id)
     application = own_paths(Recorder(aws, runtime.settings.api_log), runtime)
     server = make_server("127.0.0.1", runtime.settings.api_port, application, threaded=True, request_handler=Quiet)
     server.daemon_threads = True

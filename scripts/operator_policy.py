@@ -50,6 +50,10 @@ ALSO = {
     # and https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
     "secretsmanager:CreateSecret": ["secretsmanager:TagResource", "kms:Decrypt", "kms:GenerateDataKey"],
     "secretsmanager:UpdateSecret": ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"],
+    # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html
+    "secretsmanager:RotateSecret": ["lambda:InvokeFunction"],
+    # https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
+    "lambda:CreateFunction": ["lambda:TagResource"],
     # https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html
     "kms:CreateKey": ["kms:TagResource"],
     # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogGroup.html
@@ -122,12 +126,13 @@ LINKED_ROLES = {
 PASSED_TO = {
     "backup:CreateBackupSelection": "backup.amazonaws.com",
     "ecs:RunTask": "ecs-tasks.amazonaws.com",
+    "lambda:CreateFunction": "lambda.amazonaws.com",
     "rds:CreateDBInstance": "monitoring.rds.amazonaws.com",
     "scheduler:CreateSchedule": "scheduler.amazonaws.com",
 }
 
 ALARMS = ("alarm:DEPLOYMENT/*", "alarm:TargetTracking-service/DEPLOYMENT/DEPLOYMENT-*")
-LOG_GROUPS = ("/ecs/DEPLOYMENT", "/aws/rds/instance/DEPLOYMENT-db/*", "aws-waf-logs-DEPLOYMENT")
+LOG_GROUPS = ("/ecs/DEPLOYMENT", "/aws/lambda/DEPLOYMENT-rotation", "/aws/rds/instance/DEPLOYMENT-db/*", "aws-waf-logs-DEPLOYMENT")
 # Kinds of resources, as the Service Authorization Reference writes them, to those of one deployment.
 RESOURCES: dict[str, tuple[str, ...]] = {
     "acm:certificate": ("certificate/*",),
@@ -149,6 +154,7 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "iam:role": ("role/DEPLOYMENT-*",),
     "kms:alias": ("alias/DEPLOYMENT",),
     "kms:key": ("key/*",),
+    "lambda:function": ("function:DEPLOYMENT-rotation",),
     "logs:log-group": tuple(
         f"log-group:{name}{rest}" for name in LOG_GROUPS for rest in ("", ":*") if not (rest and name.endswith("*"))
     ),

@@ -9,6 +9,9 @@ https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.
 And in which moving AWSCURRENT changes what GetSecretValue answers; moto goes on answering the earlier version.
 https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecretVersionStage.html
 
+And which rotates secrets in the background and by the clock; moto calls the function while it is asked, and once.
+https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html
+
 And whose secrets cannot be read while their KMS key cannot be used; moto only remembers which key it is.
 https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
 """
@@ -20,10 +23,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from moto.secretsmanager.exceptions import InvalidRequestException, SecretsManagerClientError
+from moto.secretsmanager.exceptions import InvalidRequestException, SecretNotFoundException, SecretsManagerClientError
 from moto.secretsmanager.models import SecretsManagerBackend
 
-from .. import kms_keys
+from .. import kms_keys, secret_rotations
 from ..runtime import Runtime
 from . import replace
 
@@ -42,8 +45,9 @@ GUARDED = {
 }
 
 
-def apply(_runtime: Runtime) -> None:
+def apply(runtime: Runtime) -> None:
     _current_moves()
+    _rotate(runtime)
     _keys_are_used()
     for name, parameter in GUARDED.items():
         _guard(name, parameter, lambda *_arguments: MARKED)
@@ -66,6 +70,38 @@ def _current_moves() -> None:
         return answer
 
     replace(SecretsManagerBackend, "update_secret_version_stage", moved)
+
+
+def _rotate(runtime: Runtime) -> None:
+    rotations = secret_rotations.SecretRotations(lambda function, event: runtime.invoke_function(function, event))
+    plain_cancel = SecretsManagerBackend.cancel_rotate_secret
+
+    def rotate_secret(
+        self: Any, secret_id: str, client_request_token: str | None = None, rotation_lambda_arn: str | None = None,
+        rotation_rules: dict[str, Any] | None = None, rotate_immediately: bool = True,
+    ) -> str:  # fmt: skip
+        secret = self.secrets.get(secret_id)
+        if secret is None:
+            raise SecretNotFoundException()
+        if client_request_token:
+            self._client_request_token_validator(client_request_token)
+        try:
+            version = rotations.rotate(
+                self, secret, client_request_token, rotation_lambda_arn, rotation_rules, rotate_immediately
+            )
+        except secret_rotations.Refused as error:
+            raise SecretsManagerClientError(error.code, str(error)) from None
+        return secret.to_short_dict(version_id=version)
+
+    def cancel_rotate_secret(self: Any, secret_id: str) -> str:
+        answer = plain_cancel(self, secret_id)
+        rotations.cancel(self.secrets[secret_id])
+        return answer
+
+    parameters = ("self", "secret_id", "client_request_token", "rotation_lambda_arn", "rotation_rules", "rotate_immediately")
+    replace(SecretsManagerBackend, "rotate_secret", rotate_secret, parameters)
+    replace(SecretsManagerBackend, "cancel_rotate_secret", cancel_rotate_secret, ("self", "secret_id"))
+    runtime.reconcilers.append(rotations)
 
 
 def _keys_are_used() -> None:

@@ -4,7 +4,8 @@
 """How far the rotation of a secret has come, and the calls that bring it further.
 
 AWSPENDING marks the value that is not yet known to be in use everywhere: before it is AWSCURRENT, and after that until
-whoever uses the secret has it. So the labels alone tell an interrupted rotation from none.
+whoever uses the secret has it. So the labels alone tell an interrupted rotation from none. Where Secrets Manager itself
+rotates the secret, it reserves a version without a value under that label: it is what the next value is stored in.
 https://docs.aws.amazon.com/secretsmanager/latest/userguide/getting-started.html#term_version
 """
 
@@ -63,11 +64,12 @@ def scram_verifier(password: str, salt: bytes) -> str:
 
 
 class Rotation:
-    """One secret, with its versions that matter."""
+    """One secret, with its versions that matter. `label` is what the next value carries."""
 
-    def __init__(self, client: t.Any, secret_id: str, key: str) -> None:
-        self.client, self.secret_id, self.key = client, secret_id, key
+    def __init__(self, client: t.Any, secret_id: str, key: str, label: str = user_secrets.PENDING) -> None:
+        self.client, self.secret_id, self.key, self.label = client, secret_id, key, label
         self.arn = ""
+        self.reserved: str | None = None
         self.current: str | None = None
         self.pending: str | None = None
 
@@ -85,7 +87,9 @@ class Rotation:
         stages = found.get("VersionIdsToStages")
         self.arn = found["ARN"]
         self.current = user_secrets.version_at(stages, user_secrets.CURRENT)
-        self.pending = user_secrets.version_at(stages, user_secrets.PENDING)
+        self.pending = user_secrets.version_at(stages, self.label)
+        if self.pending != self.current and self.pending is not None and self._text(self.pending) is None:
+            self.reserved, self.pending = self.pending, None
 
     @property
     def stage(self) -> str:
@@ -95,15 +99,23 @@ class Rotation:
         """The content of a version, None without one."""
         if version is None:
             return None
-        answer = self.client.get_secret_value(SecretId=self.secret_id, VersionId=version, aws_retry=True)
-        return content(self.secret_id, answer.get("SecretString"), self.key)
+        return content(self.secret_id, self._text(version), self.key)
+
+    def _text(self, version: str) -> str | None:
+        try:
+            answer = self.client.get_secret_value(SecretId=self.secret_id, VersionId=version, aws_retry=True)
+        except is_boto3_error_code("ResourceNotFoundException"):
+            return None
+        return answer.get("SecretString", "")
 
     def store(self, document: dict[str, t.Any]) -> None:
+        reserved = {"ClientRequestToken": self.reserved} if self.reserved else {}
         self.pending = self.client.put_secret_value(
             SecretId=self.secret_id,
             SecretString=json.dumps(document),
-            VersionStages=[user_secrets.PENDING],
+            VersionStages=[self.label],
             aws_retry=True,
+            **reserved,
         )["VersionId"]
 
     def promote(self) -> None:
@@ -112,7 +124,7 @@ class Rotation:
         self.current = self.pending
 
     def settle(self) -> None:
-        self._label(user_secrets.PENDING, RemoveFromVersionId=self.pending)
+        self._label(self.label, RemoveFromVersionId=self.pending)
         self.pending = None
 
     def _label(self, label: str, **versions: t.Any) -> None:

@@ -30,9 +30,16 @@ options:
       - V(pending) stores a new value under the label C(AWSPENDING). One that waits already is kept.
       - V(current) makes the pending version the current one. It stays pending too, as long as not everything uses it.
       - V(applied) ends the rotation. The pending version becomes the current one if it is not yet, and is pending no more.
+      - V(forgotten) takes the O(label) from the version that has it, which nobody needs any more.
     type: str
-    choices: [pending, current, applied]
+    choices: [pending, current, applied, forgotten]
     required: true
+  label:
+    description:
+      - Staging label of the new value.
+      - With another one than V(AWSPENDING), a second value for the time of a rotation, such as the login of another user.
+    type: str
+    default: AWSPENDING
   fields:
     description:
       - With O(state=pending), further keys of the JSON object that get another value, such as the name of another user. They are
@@ -169,12 +176,17 @@ def plan_applied(changes: aws_changes.Changes, rotation: Rotation) -> None:
         changes.want("rotation", rotation.stage, secret_rotations.SETTLED, rotation.settle)
 
 
+def plan_forgotten(changes: aws_changes.Changes, rotation: Rotation) -> None:
+    if rotation.pending is not None:
+        changes.want("rotation", rotation.stage, secret_rotations.SETTLED, rotation.settle)
+
+
 def run(module: AnsibleAWSModule) -> None:
     params, changes = module.params, aws_changes.Changes()
     if not 12 <= params["length"] <= 128:
         raise ValueError(f"length = {params['length']}: a value has 12 to 128 characters here; give such a number")
     client = module.client("secretsmanager", retry_decorator=AWSRetry.jittered_backoff(retries=8))
-    rotation = Rotation(client, params["secret_id"], params["key"])
+    rotation = Rotation(client, params["secret_id"], params["key"], params["label"])
     rotation.find(aws_changes.text_tags(params["owner_tags"]))
     result: dict[str, t.Any] = {}
     if params["state"] == "pending":
@@ -183,6 +195,8 @@ def run(module: AnsibleAWSModule) -> None:
             result["verifier"] = secret_rotations.scram_verifier(document[params["key"]], os.urandom(16))
     elif params["state"] == "current":
         plan_current(changes, rotation, module.check_mode)
+    elif params["state"] == "forgotten":
+        plan_forgotten(changes, rotation)
     else:
         plan_applied(changes, rotation)
     after = changes.diff["after"].get("rotation", rotation.stage)
@@ -196,7 +210,8 @@ def main() -> None:
         argument_spec={
             "secret_id": {"type": "str", "required": True, "no_log": False},
             "key": {"type": "str", "default": "password", "no_log": False},
-            "state": {"type": "str", "choices": ["pending", "current", "applied"], "required": True},
+            "state": {"type": "str", "choices": ["pending", "current", "applied", "forgotten"], "required": True},
+            "label": {"type": "str", "default": "AWSPENDING"},
             "fields": {"type": "dict", "default": {}},
             "length": {"type": "int", "default": 40},
             "verifier": {"type": "bool", "default": False},

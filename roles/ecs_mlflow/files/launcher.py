@@ -12,6 +12,7 @@
   python -c <this file> count      install, count what both databases hold, then end
   python -c <this file> companion create    install, make a second login that works with the data only, then end
   python -c <this file> companion drop      install, remove it again, then end
+  python -c <this file> password set        install, give a user of MLflow the password with this hash, then end
 
 It travels inside an ECS task definition, hence one file; what is not standard library is there after the installation.
 Exit codes: 64 wrong use, 65 wrong schema, 69 database or package index unavailable, 70 MLflow failed,
@@ -63,6 +64,8 @@ VARIABLES = {
     "GC_OLDER_THAN_DAYS": 30,
     "COMPANION_USERNAME": "",  # of the second login that lets servers go on while the first one's password changes
     "COMPANION_VERIFIER": "",  # SCRAM-SHA-256$...: what PostgreSQL is to store of its password
+    "PASSWORD_USERNAME": "",  # whose password in MLflow is set
+    "PASSWORD_HASH": "",  # scrypt:...: what MLflow is to store of it
     "GRACEFUL_TIMEOUT_SECONDS": 50,  # less than the task's stop timeout
     "KEEP_ALIVE_SECONDS": 620,  # more than the load balancer's idle timeout, or it answers 502 now and then
 }
@@ -751,6 +754,21 @@ def companion_rights(settings: Settings, connections: list):
             yield connection, right, sql.Identifier(database)
 
 
+# A password of MLflow, of which only the hash is known here
+
+def set_password(settings: Settings) -> None:
+    """Store the hash of a user's new password. Safe to repeat: the same hash is the same password."""
+    if not re.fullmatch(r"scrypt:\d+:\d+:\d+\$\w+\$[0-9a-f]{128}", settings.password_hash, re.ASCII):
+        raise Problem(CONFIG, "LAUNCHER_PASSWORD_HASH is not what MLflow stores of a password: give scrypt:...")
+    name = settings.password_username
+    install(settings)
+    connection = ready_database(settings, "auth")
+    connection.cursor().execute("UPDATE users SET password_hash = %s WHERE username = %s", (settings.password_hash, name))
+    if not ask(connection, "SELECT 1 FROM users WHERE username = %s AND password_hash = %s", name, settings.password_hash):
+        raise Problem(DATA, f"no user {name!r} in database {settings.auth_db_name!r}: correct LAUNCHER_PASSWORD_USERNAME")
+    say(f"{name!r} has the new password")
+
+
 # Server
 
 def ini_value(value: str) -> str:
@@ -894,7 +912,7 @@ def serve(settings: Settings) -> None:
 
 COMMANDS = {"serve": serve, "migrate": migrate, "migrate --reset-admin": migrate_restored, "settle": settle, "gc": collect_garbage,
             "gc --dry-run": preview_garbage, "count": count, "companion create": create_companion,
-            "companion drop": drop_companion}
+            "companion drop": drop_companion, "password set": set_password}
 
 
 def main(arguments: list[str]) -> int:

@@ -36,6 +36,7 @@ QUESTIONS = [
     ("scheduler", "list_schedule_groups", "ScheduleGroups"),
     ("scheduler", "list_schedules", "Schedules"),
     ("secretsmanager", "list_secrets", "SecretList"),
+    ("lambda", "list_functions", "Functions"),
     ("backup", "list_backup_vaults", "BackupVaultList"),
     ("backup", "list_backup_plans", "BackupPlansList"),
     ("acm", "list_certificates", "CertificateSummaryList"),
@@ -45,6 +46,11 @@ QUESTIONS = [
 def state(client: t.Callable[[str], t.Any], name: str) -> dict[str, t.Any]:
     """By question, the answers about everything that there is, in an order that does not matter."""
     found = {f"{service}:{call}": getattr(client(service), call)()[key] for service, call, key in QUESTIONS}
+    for secret in found["secretsmanager:list_secrets"]:
+        # Secrets Manager remembers what rotated a secret.
+        if not secret.get("RotationEnabled"):
+            for key in ("RotationEnabled", "RotationLambdaARN", "RotationRules"):
+                secret.pop(key, None)
     ec2, elb, ecs, iam, s3 = (client(service) for service in ("ec2", "elbv2", "ecs", "iam", "s3"))
     # What is being removed stays describable for a while.
     found["nat"] = [one for one in ec2.describe_nat_gateways()["NatGateways"] if one["State"] != "deleted"]

@@ -149,6 +149,13 @@ class Weakened:
         (arn,) = [one["TopicArn"] for one in sns.list_topics()["Topics"] if one["TopicArn"].endswith(f":{self.name}-alarms")]
         sns.set_topic_attributes(TopicArn=arn, AttributeName="KmsMasterKeyId", AttributeValue="")
 
+    def no_rotation(self) -> None:
+        self.client("secretsmanager").cancel_rotate_secret(SecretId=f"{self.name}/admin")
+
+    def public_function(self) -> None:
+        everybody = {"StatementId": "everybody", "Action": "lambda:InvokeFunction", "Principal": "*"}
+        self.client("lambda").add_permission(FunctionName=f"{self.name}-rotation", **everybody)
+
     def mighty_task(self) -> None:
         everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
         role = self.client("ecs").describe_task_definition(taskDefinition=self.name)["taskDefinition"]["taskRoleArn"]
@@ -205,6 +212,8 @@ SETTINGS = [
     _setting("desync mitigation", "ELB.12", lambda it: it.balancer(routing__http__desync_mitigation_mode="monitor")),
     _setting("web ACL", "ELB.16", lambda it: it.no_web_acl()),
     _setting("log of the web ACL", "WAF.11", lambda it: it.no_web_acl_log()),
+    _setting("private function", "Lambda.1", lambda it: it.public_function()),
+    _setting("rotation by the clock", "SecretsManager.1", lambda it: it.no_rotation()),
     _setting("private database", "RDS.2", lambda it: it.public_database()),
     _setting("Enhanced Monitoring", "RDS.6", lambda it: it.database(MonitoringInterval=0)),
     _setting("kept database", "RDS.8", lambda it: it.database(DeletionProtection=False)),

@@ -27,6 +27,7 @@ VARIABLES = {
     "tls_domain_name": DOMAIN,
     "alb_https_port": 8443,
     "mlflow_waf": True,
+    "mlflow_rotation_days": 90,
     "log_archive_bucket": f"{NAME}-logs",
     "network_interface_endpoints": ["ec2"],
     "network_deny_remote_access": True,

@@ -57,6 +57,7 @@ FEATURES = {
         "garbage_collection_schedule": "cron(0 3 ? * SUN *)",
         "budget_monthly_usd": 150,
         "budget_subscribers": ["ops@example.com"],
+        "mlflow_rotation_days": 90,
     },
     "tasks": {
         "ecs_mlflow_container_insights": "enabled",

@@ -31,6 +31,7 @@ SWITCHES = {
     "log_archive_bucket": LOGS,
     "backup_schedule": "cron(0 2 * * ? *)",
     "garbage_collection_schedule": "cron(0 3 ? * SUN *)",
+    "mlflow_rotation_days": 90,
     "budget_monthly_usd": 150,
     "budget_subscribers": ["ops@example.com"],
     "mlflow_encryption": True,

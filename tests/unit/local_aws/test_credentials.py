@@ -18,3 +18,11 @@ def test_an_access_key_tells_the_role_it_was_given_for():
     assert {credentials.role_of(one["AccessKeyId"]) for one in given} == {ROLE}
     assert credentials.role_of("AKIAIOSFODNN7EXAMPLE") is None
     assert credentials.answer(PATH + "guessed") is None
+
+
+def test_functions_are_told_from_tasks():
+    credentials = Credentials()
+    task = json.loads(credentials.answer(credentials.issue(ROLE)) or b"{}")["AccessKeyId"]
+    function = credentials.of_function(ROLE)["AccessKeyId"]
+    assert (credentials.role_of(function), credentials.function_role_of(function)) == (ROLE, ROLE)
+    assert (credentials.role_of(task), credentials.function_role_of(task)) == (ROLE, None)

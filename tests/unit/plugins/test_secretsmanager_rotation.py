@@ -157,3 +157,33 @@ def test_a_verifier_is_what_postgresql_makes_of_a_password():
 def test_the_stage_follows_from_the_labels(current: str, pending: str | None):
     stage = secret_rotations.stage(current, pending)
     assert (stage == "settled") == (pending is None) and (stage == "current") == (pending == current)
+
+
+def test_a_second_value_waits_beside_the_first_and_is_forgotten(client, rotate):
+    rotate("pending", fields={"username": "web"})
+    waiting = stored(client, "AWSPENDING")
+    rotate("pending", label="COMPANION", fields={"username": "companion"})
+    companion = stored(client, "COMPANION")
+    assert companion["username"] == "companion" and stored(client, "AWSPENDING") == waiting
+    assert not rotate("pending", label="COMPANION", fields={"username": "companion"})["changed"]
+    assert rotate("current", label="COMPANION")["stage"] == "current"
+    assert stored(client, "AWSCURRENT") == companion and stored(client, "AWSPENDING") == waiting
+    rotate("current")
+    assert stored(client, "AWSCURRENT") == waiting
+    predicted, done = rotate("forgotten", check=True, label="COMPANION"), rotate("forgotten", label="COMPANION")
+    assert predicted["changed"] and predicted["diff"] == done["diff"]
+    assert stored(client, "COMPANION") is None and stored(client, "AWSCURRENT") == waiting
+    assert not rotate("forgotten", label="COMPANION")["changed"]
+
+
+def test_the_version_that_secrets_manager_has_reserved_gets_the_next_value(client, rotate, run_module):
+    token = "3" * 32
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    secret = secretsmanager_backends["123456789012"]["eu-west-2"].secrets[NAME]
+    secret.versions[token] = {"createdate": 0, "version_id": token, "version_stages": ["AWSPENDING"]}
+    assert standing(run_module)["stage"] == "settled"
+    rotate("pending")
+    assert "AWSPENDING" in client.describe_secret(SecretId=NAME)["VersionIdsToStages"][token]
+    rotate("applied")
+    assert client.describe_secret(SecretId=NAME)["VersionIdsToStages"][token] == ["AWSCURRENT"]
