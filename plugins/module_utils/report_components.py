@@ -185,12 +185,12 @@ def _network(network: Part, read: Part, console: report_links.Console) -> Part:
         return _part("network", "Network", "bad", "absent")
     gateways, endpoints = network.get("nat_gateway_ids") or [], network.get("interface_endpoint_ids") or []
     detail = _joined(
-        network.get("vpc_cidr"), " ".join(network.get("availability_zones") or []),
+        network["vpc_id"], network.get("vpc_cidr"), " ".join(network.get("availability_zones") or []),
         f"{len(gateways)} NAT gateway{'s' if len(gateways) > 1 else ''}" if gateways else "no NAT gateway",
         network.get("s3_endpoint_id") and "S3 endpoint",
         endpoints and f"{len(endpoints)} interface endpoint{'s' if len(endpoints) > 1 else ''}",
     )  # fmt: skip
-    return _part("network", "Network", "good", network["vpc_id"], detail, console.vpc(network["vpc_id"]))
+    return _part("network", "Network", "good", "there", detail, console.vpc(network["vpc_id"]))
 
 
 def _artifacts(artifacts: Part, console: report_links.Console) -> Part:
@@ -241,6 +241,6 @@ def _budget(budget: Part) -> Part:
         return _part("budget", "Budget", "off", "off")
     actual, monthly = budget.get("actual_usd"), budget.get("monthly_usd")
     over = actual is not None and monthly is not None and float(actual) > float(monthly)
-    word = f"{float(actual):.2f} of {monthly} USD spent" if actual is not None else f"{monthly} USD a month"
+    word = f"{float(actual):.2f} of {float(monthly or 0):.2f} USD spent" if actual is not None else f"{float(monthly or 0):.2f} USD a month"
     forecast = f"{float(budget['forecast_usd']):.2f} USD forecast" if budget.get("forecast_usd") is not None else ""
     return _part("budget", "Budget", "warn" if over else "good", word, forecast)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import typing as t
 from pathlib import Path
@@ -130,9 +131,14 @@ def nothing() -> dict[str, t.Any]:
     return facts(parts={part: {} for part in PARTS}, read={**empty, "web_acl": None, "unread": []}, series=series)
 
 
-def rendered(report: dict[str, t.Any], kind: str) -> str:
-    """The file `report.<kind>` as the role writes it: Ansible's settings of Jinja, and its filters."""
+@functools.cache
+def template(kind: str) -> jinja2.Template:
+    """The template of `report.<kind>`, with Ansible's settings of Jinja and its filters."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ROLE / "templates"), trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters.update({**core.FilterModule().filters(), **mathstuff.FilterModule().filters()})
     environment.globals["lookup"] = lambda _plugin, name: (ROLE / "files" / name).read_text().rstrip()
-    return environment.get_template(f"report.{kind}.j2").render(report_outputs={"report": report})
+    return environment.get_template(f"report.{kind}.j2")
+
+
+def rendered(report: dict[str, t.Any], kind: str) -> str:
+    return template(kind).render(report_outputs={"report": report})
