@@ -106,11 +106,14 @@ class Reader:
             "allocated_storage": found.get("AllocatedStorage"), "multi_az": bool(found.get("MultiAZ")),
             "zone": found.get("AvailabilityZone") or "",
         }  # fmt: skip
-        events = rds.describe_events(
-            SourceIdentifier=identifier, SourceType="db-instance", Duration=self._hours * 60, aws_retry=True
-        )["Events"]
+        # Oldest first, a hundred a page: the latest are on the last one.
+        pages = rds.get_paginator("describe_events").paginate(
+            SourceIdentifier=identifier, SourceType="db-instance", Duration=self._hours * 60
+        )
         self._read["db_events"] = [
-            {"time": diagnosis_answers.seconds(one.get("Date")), "message": str(one.get("Message", ""))} for one in events
+            {"time": diagnosis_answers.seconds(one.get("Date")), "message": str(one.get("Message", ""))}
+            for page in pages
+            for one in page["Events"]
         ]
 
     def _subnets(self) -> None:
