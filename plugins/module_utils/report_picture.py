@@ -222,23 +222,21 @@ class _Vpc:
         what, y = self._what, top + label_height(self._what.vpc, self._width)
         # Frames lie beneath what they hold.
         place = len(self._drawing.frames)
-        public = self._subnets(what.public, y, [None if what.internal else what.load_balancer], what.gateway)
-        private = self._subnets(what.private, public + GAP, [what.load_balancer if what.internal else None], None, inner=True)
+        public = self._subnets(what.public, y, None if what.internal else what.load_balancer, what.gateway)
+        private = self._subnets(what.private, public + GAP, what.load_balancer if what.internal else None, None, inner=True)
         bottom = private + 10
         self._drawing.frame(what.vpc, "vpc", self._x, top, self._width, bottom - top)
         self._drawing.frames.insert(place, self._drawing.frames.pop())
         return bottom
 
-    def _subnets(self, label: str, top: float, main: list[Box | None], beside: Box | None, inner: bool = False) -> float:
-        """The end of a frame of subnets with a load balancer, something beside it, and where it is `inner` service and database."""
+    def _subnets(self, label: str, top: float, balancer: Box | None, beside: Box | None, inner: bool = False) -> float:
+        """The end of a frame of subnets with a load balancer, something beside it, and if `inner` service and database."""
         place, y = len(self._drawing.frames), top + label_height(label, self._width - 20)
-        if main[0] is not None:
+        if balancer is not None:
             self.entry = y
-        y = self._row(main[0], beside, y)
+        y = self._row(balancer, beside, y)
         if inner:
-            if main[0] is not None:
-                y += 16
-            y = self._service(y) + 28
+            y = self._service(y + (16 if balancer else 0)) + 28
             self._drawing.arrow((self.middle, y - 28), (self.middle, y))
             y = self._row(self._what.database, self._what.endpoints, y)
         self._drawing.frame(label, "subnets", self._x + 10, top, self._width - 20, y - top)
