@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cost deploy status logs users verify doctor scale upgrade backup restore rotate gc migrate password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
+.PHONY: help setup cost deploy status report logs users verify doctor scale upgrade backup restore rotate gc migrate password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
 	benchmark requirements constraints operator-policy clean
 
 help: ## Show the commands
@@ -66,6 +66,9 @@ deploy: setup $(if $(filter local,$(ENV)),local-aws-up) ## Deploy and verify MLf
 
 status: setup ## Tell how the deployment is
 	@$(PLAYBOOK) playbooks/status.yml
+
+report: setup ## Write how the deployment is as a page: deployments/<name>/report.html and report.md
+	@$(PLAYBOOK) playbooks/report.yml
 
 logs: setup ## Show what the tasks logged in the last ten minutes
 	@$(PLAYBOOK) playbooks/logs.yml

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ MINUTE = 60
 KEPT_DATA = 200_000
 DEFAULT_REGION = "eu-west-2"
 KEYS = {"namespace", "metric", "dimensions", "value", "values", "timestamp", "unit", "region", "replace"}
+STATISTICS = ("SampleCount", "Sum", "Average", "Minimum", "Maximum")
 PERCENTILE = r"p(\d{1,2}(\.\d{1,2})?|100)"
 
 Dimensions = frozenset[tuple[str, str]]
@@ -103,6 +105,38 @@ def datapoints(data: Iterable[Any], name: str, period: int, end: float, count: i
             periods[int((moment - start) // period)].append(datum)
     found = [statistic(name, one) for one in periods]
     return [None if value is None else Datapoint(start + period * number, value) for number, value in enumerate(found)]
+
+
+def answer(data: Iterable[Any], queries: Iterable[Mapping[str, Any]], start: float, end: float, newest_first: bool) -> list[dict[str, Any]]:
+    """The MetricDataResults of GetMetricData for MetricStat queries, from `start` to before `end` (seconds since the epoch)."""
+    kept: dict[Series, list[Any]] = {}
+    for datum in data:
+        if start <= seconds_of(datum) < end:
+            kept.setdefault(series_of(datum), []).append(datum)
+    return [_result(query, kept, start, newest_first) for query in queries]
+
+
+def _result(query: Mapping[str, Any], kept: Mapping[Series, list[Any]], start: float, newest_first: bool) -> dict[str, Any]:
+    asked = query["MetricStat"]
+    metric, name, period = asked["Metric"], asked["Stat"], int(asked["Period"])
+    if name not in STATISTICS and not re.fullmatch(PERCENTILE, name):
+        raise MetricError(f"The local AWS has no statistic {name}")
+    if period < MINUTE or period % MINUTE:
+        raise MetricError(f"The value {period} for parameter Period must be a multiple of {MINUTE}")
+    dimensions = frozenset((one["Name"], one["Value"]) for one in metric.get("Dimensions") or ())
+    periods: dict[int, list[Any]] = {}
+    for datum in kept.get((metric["Namespace"], metric["MetricName"], dimensions), ()):
+        if asked.get("Unit") in (None, datum.unit):
+            periods.setdefault(int((seconds_of(datum) - start) // period), []).append(datum)
+    points = [(start + place * period, statistic(name, one)) for place, one in sorted(periods.items(), reverse=newest_first)]
+    known = [(moment, value) for moment, value in points if value is not None]
+    return {
+        "id": query["Id"],
+        "label": query.get("Label") or metric["MetricName"],
+        "timestamps": [datetime.fromtimestamp(moment, timezone.utc) for moment, _value in known],
+        "values": [value for _moment, value in known],
+        "status_code": "Complete",
+    }
 
 
 class Metrics:

@@ -1,16 +1,17 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What RDS tells the subscribers of its events, and what a subscription may ask for.
+"""What RDS tells of its events, when it is asked and to their subscribers, and what a subscription may ask for.
 
 https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.html
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from moto.rds.exceptions import InvalidParameterValue, RDSClientError
@@ -39,6 +40,34 @@ EVENTS = {
 }
 
 
+# Minutes that DescribeEvents looks back unless it is told otherwise.
+DURATION = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """As moto's own are."""
+
+    source_identifier: str
+    source_arn: str
+    event_categories: list[str]
+    message: str
+    source_type: str = "db-instance"
+    date: datetime = dataclasses.field(default_factory=lambda: datetime.now(timezone.utc))
+
+
+def within(events: list[Any], duration: Any, start: datetime | None, end: datetime | None) -> list[Any]:
+    """The events of the time that DescribeEvents asks for, oldest first."""
+    last = _aware(end) if end else datetime.now(timezone.utc)
+    first = _aware(start) if start else last - timedelta(minutes=int(duration or DURATION))
+    return sorted((one for one in events if first <= _aware(one.date) <= last), key=lambda one: _aware(one.date))
+
+
+def _aware(moment: datetime) -> datetime:
+    """moto's naive moments are UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
 def check(backend: Any, asked: dict[str, Any]) -> None:
     """Refuse a subscription as CreateEventSubscription does."""
     topic = sns_backends[backend.account_id][backend.region_name].topics.get(asked.get("sns_topic_arn"))
@@ -57,9 +86,10 @@ def check(backend: Any, asked: dict[str, Any]) -> None:
 
 
 def tell(backend: Any, instance: Any, event: str) -> None:
-    """Publish to whoever subscribed; what cannot be told is logged, as there is nobody to answer."""
+    """Keep it, and publish to whoever subscribed; what cannot be told is logged, as there is nobody to answer."""
     number, category, words = EVENTS[event]
     name = instance.db_instance_identifier
+    backend.events.append(Event(name, _source_arn(backend, name), [category], words))
     for subscription in list(backend.event_subscriptions.values()):
         wanted = subscription.event_categories or CATEGORIES
         if category not in wanted or (subscription.source_ids and name not in subscription.source_ids):

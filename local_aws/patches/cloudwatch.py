@@ -5,14 +5,14 @@
 
 moto 5.2.5 takes any alarm, begins it as OK and leaves it there, forgets the state when the alarm is put again, keeps
 the tags of deleted alarms, lets anybody publish in AWS's namespaces, takes data of more dimensions for those of fewer,
-knows no alarm history, and takes any JSON for a dashboard.
+in GetMetricData knows no percentiles and takes data of other namespaces, knows no alarm history, and takes any JSON for a dashboard.
 The API: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from moto.cloudwatch import models, responses
@@ -154,11 +154,28 @@ def _patch_metrics(kept: metrics.Metrics) -> None:
             one.metric_data = [datum for datum in one.metric_data if set(metrics.series_of(datum)[2]) == wanted]
         return [one for one in found if one.metric_data]
 
+    def get_metric_data(
+        self: Any, queries: list[dict[str, Any]], start_time: datetime, end_time: datetime, scan_by: str = "TimestampDescending"
+    ) -> list[dict[str, Any]]:
+        start, end = (one.replace(tzinfo=one.tzinfo or timezone.utc, microsecond=0).timestamp() for one in (start_time, end_time))
+        if start >= end:
+            raise ValidationError("The parameter StartTime must be less than the parameter EndTime.")
+        if any("MetricStat" not in query for query in queries):
+            raise InvalidParameterValue("The local AWS has no metric math: give each query a MetricStat.")
+        with kept.lock:
+            data = list(self.get_all_metrics())
+        wanted = [query for query in queries if query.get("ReturnData", True)]
+        try:
+            return metrics.answer(data, wanted, start, end, scan_by == "TimestampDescending")
+        except metrics.MetricError as error:
+            raise InvalidParameterValue(str(error)) from None
+
     def are_dimensions_same(one: list[Any], other: list[Any]) -> bool:
         return {(each.name, each.value) for each in one} == {(each.name, each.value) for each in other}
 
     replace(BACKEND, "put_metric_data", put_metric_data, ("self", "namespace", "metric_data"))
     replace(BACKEND, "get_metric_statistics", get_metric_statistics)
+    replace(BACKEND, "get_metric_data", get_metric_data, ("self", "queries", "start_time", "end_time", "scan_by"))
     replace(models, "are_dimensions_same", are_dimensions_same, ("metric_dimensions", "dimensions"))
 
 

@@ -244,6 +244,20 @@ def _patch_instances(instances: Instances) -> None:
         rds_events.check(self, kwargs)
         return plain_subscribe(self, {"enabled": True, **kwargs})
 
+    def describe_events(
+        self: Any, source_identifier: str | None = None, source_type: str | None = None, duration: Any = None,
+        start_time: Any = None, end_time: Any = None, **more: Any,
+    ) -> list[Any]:  # fmt: skip
+        found = plain_events(self, source_identifier=source_identifier, source_type=source_type, **more)
+        return rds_events.within(found, duration, start_time, end_time)
+
+    def add_event(self: Any, event_type: str, resource: Any) -> None:
+        """moto has an instance created before it is; when it is, the event is told."""
+        if event_type != "DB_INSTANCE_CREATE":
+            plain_event(self, event_type, resource)
+
+    plain_events = replace(BACKEND, "describe_events", describe_events)
+    plain_event = replace(BACKEND, "add_event", add_event, ("self", "event_type", "resource"))
     plain_subscribe = replace(BACKEND, "create_event_subscription", subscribe, ("self", "kwargs"))
     replace(BACKEND, "create_db_instance", create, ("self", "db_kwargs"))
     replace(BACKEND, "modify_db_instance", modify, ("self", "db_instance_identifier", "db_kwargs"))

@@ -19,9 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.aws import ROOT
+from tests.integration.deployment import pages
 from tests.integration.deployment.spending import overspent
 
 HERE = Path(__file__).parent
+DOCUMENTATION = "https://github.com/mlops/mlflow_aws/blob/main/"
 
 
 def request(url: str, user: tuple[str, str] | None = None, timeout: float = 30, **more) -> int:
@@ -266,6 +269,76 @@ def test_ui_answers_in_a_browser(demo, browser, tmp_path):
     assert "MLflow" in browser.title
     assert "couldn't load" not in browser.page_source
     assert "Default" in browser.page_source
+
+
+def push_figures(demo) -> None:
+    """What the load balancer and the database of this AWS do not measure themselves."""
+    outputs = demo.outputs()
+    balancer = demo.client("elbv2").describe_load_balancers(Names=[demo.name])["LoadBalancers"][0]["LoadBalancerArn"]
+    of_balancer = {"LoadBalancer": balancer.partition(":loadbalancer/")[2]}
+    moment = time.time() - 900
+    data = [
+        {"namespace": namespace, "metric": metric, "dimensions": dimensions, "values": values, "timestamp": moment}
+        for namespace, metric, dimensions, values in (
+            ("AWS/ApplicationELB", "RequestCount", of_balancer, [1, 1, 1, 1]),
+            ("AWS/ApplicationELB", "TargetResponseTime", of_balancer, [0.02, 0.04, 0.06, 0.5]),
+            ("AWS/RDS", "CPUUtilization", {"DBInstanceIdentifier": outputs["db_instance_id"]}, [12.5]),
+        )
+    ]
+    request = urllib.request.Request(f"{demo.aws.endpoint_url}/local-aws/metrics", json.dumps(data).encode())
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert json.load(answer) == {"values": 9}
+
+
+def secret_values(demo) -> list[str]:
+    client = demo.client("secretsmanager")
+    found = []
+    for secret in client.list_secrets()["SecretList"]:
+        document = json.loads(client.get_secret_value(SecretId=secret["ARN"])["SecretString"])
+        found += [value for key, value in document.items() if key != "username"]
+    return found
+
+
+def test_report_says_how_it_is(demo, changed):
+    push_figures(demo)
+    # Within a period of five minutes the report of the same deployment stays the same.
+    while time.time() % 300 > 240:
+        time.sleep(1)
+    before = len(demo.aws.api_calls())
+    run = demo.play("report")
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert changed(run) == 1, run.stdout
+    calls = demo.aws.api_calls()[before:]
+    assert demo.aws.writes(before) == [] and not [one for one in calls if one["action"] == "GetSecretValue"]
+    folder = demo.directory / demo.name
+    page, text = (folder / name for name in ("report.html", "report.md"))
+    written = page.read_bytes(), text.read_bytes()
+    for one in (page.read_text(), text.read_text()):
+        assert "Works" in one and "2 of 2 tasks running" in one and demo.outputs()["tracking_uri"] in one
+        assert "434 ms" in one and "p50 50 ms" in one and "12.5 %" in one and "DB instance created" in one
+        assert "make status ENV=local" in one and "console.aws" not in one
+        assert [value for value in [*secret_values(demo), *demo.canaries] if value in one] == []
+    assert r"\|" not in text.read_text() and "(service mlflow-demo)" in text.read_text()
+
+    again = demo.play("report", "--check")
+    assert again.returncode == 0 and changed(again) == 0, again.stdout
+    assert (page.read_bytes(), text.read_bytes()) == written
+
+
+def test_report_in_a_browser(demo, browser):
+    page = demo.directory / demo.name / "report.html"
+    output = Path(__file__).parents[2] / "output"
+    output.mkdir(exist_ok=True)
+    for width in (360, 768, 1440):
+        assert pages.faults(browser, page, width, output / f"report-{width}.png") == []
+    links = browser.execute_script(pages.LINKS)
+    addresses = [one for one in links if not one.startswith(DOCUMENTATION)]
+    assert set(addresses) == {demo.outputs()["tracking_uri"]} and {request(one) for one in addresses} <= {200, 401}
+    assert [one for one in links if one.startswith(DOCUMENTATION) and not (ROOT / one.removeprefix(DOCUMENTATION)).is_file()] == []
+    # As wide as A4 within its margins.
+    assert pages.faults(browser, page, 688, media="print") == []
+    pdf = pages.printed(browser)
+    assert pdf.startswith(b"%PDF") and 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 6
 
 
 def test_destroy_needs_the_name(demo):
