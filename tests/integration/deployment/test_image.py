@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import typing as t
-from pathlib import Path
 
 import pytest
 
@@ -20,10 +19,10 @@ NO_INTERNET = {"network_nat_mode": "none", "network_interface_endpoints": ["ecr.
 
 @pytest.fixture(scope="module")
 def imaged(local_aws_factory: t.Callable, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Deployment]:
-    """An account where image.yml has run before anything else, without a way to the internet for tasks."""
+    """An account where image.yml has run before anything else."""
     with local_aws_factory() as aws:
         folder = tmp_path_factory.mktemp("deployments")
-        deployment = Deployment(aws, "local", "mlflow-demo", folder, variables={**LIVE, **BUILT, **NO_INTERNET})
+        deployment = Deployment(aws, "local", "mlflow-demo", folder, variables={**LIVE, **BUILT})
         refused = deployment.play("site")
         said = " ".join(refused.stdout.split())
         assert refused.returncode != 0 and aws.writes() == [], refused.stdout[-4000:]
@@ -87,6 +86,13 @@ def test_an_upgrade_takes_the_other_version_s_image_or_refuses(imaged: Deploymen
     assert back.returncode == 0 and container(imaged)["image"] == before, back.stdout[-4000:]
 
 
+def test_tasks_need_no_way_to_the_internet(imaged: Deployment) -> None:
+    would = imaged.play("site", "--check", "-e", json.dumps(NO_INTERNET))
+    assert would.returncode == 0, would.stdout[-4000:]
+    refused = imaged.play("site", "--check", "-e", json.dumps({**NO_INTERNET, "mlflow_image": ""}))
+    assert refused.returncode != 0 and "without a NAT gateway tasks cannot pull it" in " ".join(refused.stdout.split())
+
+
 def test_other_architectures_and_images_in_use_are_refused(imaged: Deployment) -> None:
     calls = len(imaged.aws.api_calls())
     refused = imaged.play("site", "-e", "ecs_mlflow_cpu_architecture=ARM64")
@@ -96,9 +102,9 @@ def test_other_architectures_and_images_in_use_are_refused(imaged: Deployment) -
     assert imaged.aws.writes(calls) == []
 
 
-def test_off_again_and_gone(imaged: Deployment, changed: t.Callable, tmp_path: Path) -> None:
+def test_off_again_and_gone(imaged: Deployment, changed: t.Callable) -> None:
     with_image = seconds_to_start(imaged)
-    imaged.variables = {**LIVE, "network_nat_mode": "single"}
+    imaged.variables = dict(LIVE)
     plain = imaged.play("site")
     assert plain.returncode == 0, plain.stdout[-6000:]
     assert container(imaged)["image"].endswith("python:3.11-slim") and container(imaged)["entryPoint"][1] == "-c"

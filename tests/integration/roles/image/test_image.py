@@ -24,8 +24,8 @@ VARIABLES = {
 }
 URI = f"123456789012.dkr.ecr.eu-west-2.amazonaws.com/{NAME}"
 WRITES = [
-    "ecr:CreateRepository", "ecr:PutLifecyclePolicy", "logs:CreateLogGroup", "logs:PutRetentionPolicy", "iam:CreateRole",
-    "iam:PutRolePolicy", "codebuild:CreateProject", "codebuild:StartBuild",
+    "ecr:CreateRepository", "ecr:PutLifecyclePolicy", "iam:CreateRole", "iam:PutRolePolicy", "codebuild:CreateProject",
+    "codebuild:StartBuild",
 ]  # fmt: skip
 
 
@@ -37,11 +37,11 @@ def test_life_of_the_image(run_role: t.Callable, local_aws: t.Any) -> None:
     create = run_role("image", VARIABLES, ("main", "wait"), timeout=900)
     assert create.rc == 0 and create.changed == check.changed, create.stdout[-4000:]
     # Beside these the build itself has written: what docker push is on AWS.
-    assert [one for one in create.writes if one != "ecr:PutImage"] == WRITES
+    assert [one for one in create.writes if not one.startswith("logs:") and one != "ecr:PutImage"] == WRITES
     out = create.outputs
     assert re.fullmatch(rf"{re.escape(VERSION)}-amd64-[0-9a-f]{{12}}", out["tag"]) and out["tags"] == [out["tag"]]
     assert out["image"] == f"{URI}@{out['digest']}" and out["size_mib"] > 100 and out["build"]["status"] == "SUCCEEDED"
-    assert "was" not in out["build"]["log_stream"] and out["launcher"] == "/opt/mlflow/launcher.py"
+    assert out["launcher"] == "/opt/mlflow/launcher.py"
 
     ecr, codebuild = local_aws.client("ecr"), local_aws.client("codebuild")
     repository = ecr.describe_repositories(repositoryNames=[NAME])["repositories"][0]
@@ -81,16 +81,14 @@ def test_a_build_that_fails_tells_phase_reason_and_last_words(run_role: t.Callab
     assert run.rc == 2 and "ended as FAILED in phase PRE_BUILD: Error while executing command: docker pull" in said, run.stdout
     assert "Reason: exit status 1. Its last log lines:" in said and "no Python 3.99 on this machine" in said
     # What failed is not there, so that the next run builds again.
-    again = run_role("image", {**variables, "image_base": VARIABLES.get("image_base", "")} | VARIABLES | {"image_name": "broken-mlflow"})
-    assert "codebuild:StartBuild" in again.writes, again.stdout
+    again = run_role("image", variables)
+    assert again.writes == ["codebuild:StartBuild"], again.stdout
 
 
 def test_what_cannot_work_or_is_not_ours_is_refused_before_the_first_write(
     run_role: t.Callable, local_aws: t.Any, tmp_path: Path
 ) -> None:
     asked = {**VARIABLES, "image_name": "foreign"}
-    empty = tmp_path / "empty"
-    empty.mkdir()
     program = tmp_path / "bin/docker"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
