@@ -74,8 +74,9 @@ class Account:
         return {"Arn": arn, "RoleArn": self.role, "Input": json.dumps(asked), **more}
 
     def schedule(self, name: str, target: dict, seconds: float) -> None:
-        """So many seconds from now, by the clock of another time zone."""
-        moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=9, seconds=seconds)
+        """So many seconds from now and up to one more, for an expression has whole seconds and one in the past is never
+        due; by the clock of another time zone."""
+        moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=9, seconds=seconds + 1)
         self.scheduler.create_schedule(
             GroupName="sleepy", Name=name, ScheduleExpression=f"at({moment:%Y-%m-%dT%H:%M:%S})",
             ScheduleExpressionTimezone="Asia/Tokyo", FlexibleTimeWindow=WINDOW, Target=target,

@@ -6,6 +6,7 @@ moto."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -122,24 +123,19 @@ class Server(t.NamedTuple):
         return {"tracking_uri": self.url, "username": "admin", "password": ADMIN_PASSWORD}
 
 
-@pytest.fixture(scope="session", params=VERSIONS)
-def server(
-    request: pytest.FixtureRequest,
-    mlflow_env: t.Callable[[str], Path],
-    postgres_server: Postgres,
-    s3: t.Any,
-    tmp_path_factory: pytest.TempPathFactory,
+@contextlib.contextmanager
+def mlflow_server(
+    version: str, purpose: str, python: Path, postgres_server: Postgres, s3: t.Any, folder: Path
 ) -> t.Iterator[Server]:
-    version = request.param
-    folder, port, bucket = tmp_path_factory.mktemp("mlflow"), free_port(), f"artifacts-{version.replace('.', '-')}"
+    """A server with databases and a bucket of its own, named after its purpose."""
+    port, bucket = free_port(), f"{purpose}-{version.replace('.', '-')}"
     uris = []
     for name in ("tracking", "auth"):
-        database = f"plugins_{name}_{version.replace('.', '_')}"
+        database = f"{purpose}_{name}_{version.replace('.', '_')}"
         postgres_server.create_database(database)
         login = f"{postgres_server.username}:{postgres_server.password}"
         uris.append(f"postgresql+psycopg2://{login}@{postgres_server.host}:{postgres_server.port}/{database}")
     s3.create_bucket(Bucket=bucket)
-    python = mlflow_env(version) / "bin" / "python"
     ini = folder / "auth.ini"
     settings = AUTH_INI.format(uri=uris[1], password=ADMIN_PASSWORD.replace("%", "%%"), cache=CACHE_SECONDS)
     ini.write_text(settings, encoding="utf-8")
@@ -168,6 +164,19 @@ def server(
         yield Server(version, f"http://127.0.0.1:{port}", bucket, s3, process)
     finally:
         stop(process)
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def server(
+    request: pytest.FixtureRequest,
+    mlflow_env: t.Callable[[str], Path],
+    postgres_server: Postgres,
+    s3: t.Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> t.Iterator[Server]:
+    python = mlflow_env(request.param) / "bin" / "python"
+    with mlflow_server(request.param, "plugins", python, postgres_server, s3, tmp_path_factory.mktemp("mlflow")) as running:
+        yield running
 
 
 @pytest.fixture

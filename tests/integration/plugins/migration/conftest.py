@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sources to migrate from, as people have them; the destinations are the servers of tests/integration/plugins."""
+"""Sources to migrate from, as people have them, and destinations, which each file of tests finds empty."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.plugins.conftest import start, stop, wait_for
-from tests.integration.postgres import free_port
+from tests.integration.plugins.conftest import Server, mlflow_server, start, stop, wait_for
+from tests.integration.postgres import Postgres, free_port
 
 SEED = Path(__file__).with_name("seed.py")
 SIZES: tuple[int, ...] = ()
@@ -82,3 +82,16 @@ def source(
         yield found
     finally:
         stop(process)
+
+
+@pytest.fixture(scope="module")
+def server(
+    request: pytest.FixtureRequest,
+    mlflow_env: t.Callable[[str], Path],
+    postgres_server: Postgres,
+    s3: t.Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> t.Iterator[Server]:
+    folder, python = tmp_path_factory.mktemp("destination"), mlflow_env(request.param) / "bin" / "python"
+    with mlflow_server(request.param, folder.name, python, postgres_server, s3, folder) as running:
+        yield running

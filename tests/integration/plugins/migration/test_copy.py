@@ -14,7 +14,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.modules import (
 
 # The smaller half runs with every change; the sources are always both.
 DESTINATIONS = [pytest.param("2.18.0", marks=pytest.mark.long), "3.17.2"]
-pytestmark = pytest.mark.parametrize("server", DESTINATIONS, indirect=True, scope="session")
+pytestmark = pytest.mark.parametrize("server", DESTINATIONS, indirect=True, scope="module")
 EXPERIMENT = "peculiar / ünit"
 
 
