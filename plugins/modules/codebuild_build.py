@@ -75,8 +75,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 build:
-  description: The build, also returned on failure; null in check mode.
-  returned: always
+  description: The build, null in check mode.
+  returned: success, and when the build failed or took too long
   type: dict
   sample:
     id: web-image:0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0

@@ -93,10 +93,12 @@ def test_tasks_need_no_way_to_the_internet(imaged: Deployment) -> None:
     assert refused.returncode != 0 and "without a NAT gateway tasks cannot pull it" in " ".join(refused.stdout.split())
 
 
-def test_other_architectures_and_images_in_use_are_refused(imaged: Deployment) -> None:
+def test_what_cannot_run_and_the_removal_of_what_runs_are_refused(imaged: Deployment) -> None:
     calls = len(imaged.aws.api_calls())
     refused = imaged.play("site", "-e", "ecs_mlflow_cpu_architecture=ARM64")
     assert refused.returncode != 0 and "on ARM64 tasks is made of" in " ".join(refused.stdout.split())
+    refused = imaged.play("site", "-e", "mlflow_image=yes")
+    assert refused.returncode != 0 and "mlflow_image = yes: is neither built nor the address" in " ".join(refused.stdout.split())
     kept = imaged.play("image", "-e", "image_state=absent")
     assert kept.returncode != 0 and "and could not start again" in " ".join(kept.stdout.split())
     assert imaged.aws.writes(calls) == []

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import sys
 import tarfile
 import time
@@ -234,7 +235,7 @@ def test_a_build_that_fails_says_where_and_why(account: Account, built: dict, sp
     assert build["buildStatus"] == "FAILED", account.lines(build)
     found = phase(build, failed)
     assert found["phaseStatus"] == "FAILED" and found["contexts"][0]["statusCode"] == "COMMAND_EXECUTION_ERROR"
-    assert found["contexts"][0]["message"].endswith(f"Reason: exit status {found['contexts'][0]['message'].rsplit(' ', 1)[1]}")
+    assert re.search(r"Error while executing command: .* Reason: exit status [1-9]\d*$", found["contexts"][0]["message"])
     assert why in account.lines(build)
 
 
