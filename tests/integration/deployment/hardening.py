@@ -11,6 +11,8 @@ import time
 import typing as t
 
 ANYBODY = "0.0.0.0/0"
+# In no use.
+LOGIN = "postgresql://mlflow:tK9vXq2LmPz8@database.internal:5432/mlflow"
 
 
 class Weakened:
@@ -119,6 +121,17 @@ class Weakened:
         group = _database(self.client("rds"), self.name)["DBParameterGroups"][0]["DBParameterGroupName"]
         self.client("rds").modify_db_parameter_group(DBParameterGroupName=group, Parameters=[parameter])
 
+    def public_database(self) -> None:
+        """An address for everybody, and a way to it: its subnets lead to the internet like those of the load balancer."""
+        ec2 = self.client("ec2")
+        (gateway,) = ec2.describe_internet_gateways(Filters=self.by_tag)["InternetGateways"]
+        subnets = {one["SubnetIdentifier"] for one in _database(self.client("rds"), self.name)["DBSubnetGroup"]["Subnets"]}
+        for table in ec2.describe_route_tables(Filters=self.by_tag)["RouteTables"]:
+            if subnets & {one.get("SubnetId") for one in table["Associations"]}:
+                where = {"RouteTableId": table["RouteTableId"], "DestinationCidrBlock": ANYBODY}
+                ec2.replace_route(**where, GatewayId=gateway["InternetGatewayId"])
+        self.database(PubliclyAccessible=True)
+
     def no_events(self) -> None:
         self.client("rds").delete_event_subscription(SubscriptionName=f"{self.name}-database")
 
@@ -182,7 +195,7 @@ SETTINGS = [
     _setting(
         "no secret in the environment",
         "ECS.8",
-        lambda it: it.task_definition(lambda one: one["environment"].append({"name": "AWS_KEY", "value": "AKIA" + "Z3MSJV4PX7TRQ2LH"})),
+        lambda it: it.task_definition(lambda one: one["environment"].append({"name": "DATABASE_URI", "value": LOGIN})),
     ),
     _setting("log of the tasks", "ECS.9", lambda it: it.task_definition(lambda one: one.pop("logConfiguration"))),
     _setting("redirect to HTTPS", "ELB.1", lambda it: it.no_redirect()),
@@ -192,7 +205,7 @@ SETTINGS = [
     _setting("desync mitigation", "ELB.12", lambda it: it.balancer(routing__http__desync_mitigation_mode="monitor")),
     _setting("web ACL", "ELB.16", lambda it: it.no_web_acl()),
     _setting("log of the web ACL", "WAF.11", lambda it: it.no_web_acl_log()),
-    _setting("private database", "RDS.2", lambda it: it.database(PubliclyAccessible=True)),
+    _setting("private database", "RDS.2", lambda it: it.public_database()),
     _setting("Enhanced Monitoring", "RDS.6", lambda it: it.database(MonitoringInterval=0)),
     _setting("kept database", "RDS.8", lambda it: it.database(DeletionProtection=False)),
     _setting(

@@ -82,10 +82,10 @@ def controls() -> list[Control]:
     return sorted(found, key=lambda one: [int(part) if part.isdigit() else part for part in re.split(r"\.", one.name)])
 
 
-def failing(findings: list[Finding]) -> set[str]:
-    """Names of the controls that a failed check belongs to."""
+def failing(findings: list[Finding], known: dict[str, t.Any]) -> set[str]:
+    """Names of the controls that a failed check belongs to and judges."""
     failed = {one.check for one in findings if not one.passed}
-    return {control.name for control in controls() if control.checks & failed}
+    return {control.name for control in controls() if control.checks & failed and control.name not in known["mistaken"]}
 
 
 def table(findings: list[Finding], known: dict[str, t.Any]) -> str:

@@ -228,8 +228,8 @@ def test_killed_at_each_step_nothing_is_lost_and_the_next_run_completes(used: De
                 known.add(secret(used, "admin", "AWSPENDING")["password"])
             assert 200 in {status(used, "admin", password) for password in known}, moment
             print(f"\nkilled in {moment!r}: {load.sent} requests, {len(load.failures)} failed", flush=True)
-        locked = rotate(used, "--check")
-        assert locked.returncode != 0 and "it is locked (rotate by" in " ".join(locked.stdout.split()), locked.stdout[-3000:]
+        for locked in (rotate(used, "--check"), used.play("site"), used.play("scale", "-e", "scale_desired_count=3")):
+            assert locked.returncode != 0 and "it is locked (rotate by" in " ".join(locked.stdout.split()), locked.stdout[-3000:]
         run = rotate(used, "-e", "break_lock=true")
         assert run.returncode == 0 and "the unfinished rotation was completed" in run.stdout, run.stdout[-6000:]
         assert is_settled(used)
