@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cost deploy status report logs users verify doctor scale upgrade backup restore rotate gc migrate password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
+.PHONY: help setup cost deploy status report logs users verify doctor scale image upgrade backup restore rotate gc migrate password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
 	benchmark requirements constraints operator-policy clean
 
 help: ## Show the commands
@@ -84,6 +84,9 @@ doctor: setup ## Tell why the deployment is sick, and what to do about it
 
 scale: setup ## Change number and size of tasks, or the database class: EXTRA='-e scale_desired_count=4'
 	@$(PLAYBOOK) playbooks/scale.yml
+
+image: setup ## Build the image of mlflow_version and keep it in ECR, for mlflow_image: built
+	@$(PLAYBOOK) playbooks/image.yml
 
 upgrade: setup ## Bring MLflow to mlflow_version, or tell what that means: EXTRA='-e mlflow_version=3.17.2 --check'
 	@$(PLAYBOOK) playbooks/upgrade.yml

@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import read_only_root
+from . import image_store, read_only_root
 from .container_logs import AwsLogs, LogPump, NoLogs
 from .ecs_fargate import WRITABLE_MOUNT
 from .ecs_health import HealthCheck, HealthState
 from .ecs_records import ContainerRecord
+from .images import Environment
 
 # What the official python images set.
 IMAGE_ENVIRONMENT = {"LANG": "C.UTF-8"}
@@ -36,10 +37,14 @@ def override_for(overrides: dict[str, Any], name: str) -> dict[str, Any]:
     return next((entry for entry in entries if entry.get("name") == name), {})
 
 
-def command_line(definition: dict[str, Any], override: dict[str, Any]) -> list[str]:
-    """entryPoint and command; without either, what the python image runs."""
-    command = override.get("command") or definition.get("command") or []
-    return [*(definition.get("entryPoint") or []), *command] or ["python3"]
+def command_line(definition: dict[str, Any], override: dict[str, Any], image: Environment | None = None) -> list[str]:
+    """entryPoint and command, of the image where the definition has none; without either, what the python image runs."""
+    command, entrypoint = override.get("command") or definition.get("command"), definition.get("entryPoint")
+    if image and not entrypoint:
+        # An entry point of one's own takes the image's command away too.
+        entrypoint, command = list(image.entrypoint), command or list(image.command)
+    words = [*(entrypoint or []), *(command or [])] or ["python3"]
+    return [image_store.inside(image.files, word) for word in words] if image and image.files else words
 
 
 def declared_environment(definition: dict[str, Any], override: dict[str, Any]) -> dict[str, str]:

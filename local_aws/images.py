@@ -1,7 +1,7 @@
 # Copyright (c) The mlops.mlflow_aws contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Container images: `…/python:3.X-slim` becomes a fresh virtual environment, any other cannot be pulled.
+"""Container images: `…/python:3.X-slim` becomes a fresh virtual environment; of others those that were built here (image_store).
 
 The environment has `python`, `pip` (which is uv, so that installing costs seconds) and the module that gives the
 container its own address (ecs_container_network). Nothing is downloaded here: the interpreter is one of this machine.
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uv
@@ -47,6 +47,11 @@ class Environment:
 
     folder: Path
     remark: str | None = None
+    # What an image that was built here says of itself, and where it keeps the files that it names by their paths.
+    variables: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    files: Path | None = None
 
     @property
     def bin(self) -> Path:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import ecs_loadbalancer, ecs_memory, ecs_records, ecs_secrets, images, read_only_root
+from . import ecs_loadbalancer, ecs_memory, ecs_records, ecs_secrets, image_store, images, read_only_root, registry
 from .container_logs import AwsLogs, LogDriverError, NoLogs
 from .ecs_container import (
     Container, ContainerError, base_environment, command_line, declared_environment, override_for,
@@ -135,14 +135,18 @@ class TaskRunner(threading.Thread):
     def _prepare_containers(self) -> None:
         task = self.task
         task.mark("pullStartedAt")
-        pulled = [self._pull(record.definition["image"], record.name) for record in task.containers]
-        task.mark("pullStoppedAt")
         execution_role = self._role("executionRoleArn", task.task_definition, "execution_role_arn")
+        role = execution_role[1] if execution_role else None
+        pulled = [self._pull(record.definition["image"], record.name, role) for record in task.containers]
+        task.mark("pullStoppedAt")
         task_role = self._role("taskRoleArn", task.task_definition, "task_role_arn")
         for record, environment in zip(task.containers, pulled):
             override = override_for(task.overrides, record.name)
             folder = self._folder / record.name
-            variables = base_environment(environment.bin, folder, task.address or "", self._ports(), task.region_name)
+            variables = {
+                **environment.variables,
+                **base_environment(environment.bin, folder, task.address or "", self._ports(), task.region_name),
+            }
             variables["AWS_ENDPOINT_URL"] = self._runtime.settings.endpoint_url
             if task_role:
                 variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = (
@@ -154,7 +158,8 @@ class TaskRunner(threading.Thread):
             cache = images.package_cache(os.environ)
             cache.mkdir(parents=True, exist_ok=True)
             container = Container(
-                self._runtime.processes, record, command_line(record.definition, override), variables, folder, logs,
+                self._runtime.processes, record, command_line(record.definition, override, environment), variables, folder,
+                logs,
                 f"task-{task.id}-{record.name}", cache,
             )
             self._containers.append(container)
@@ -166,8 +171,15 @@ class TaskRunner(threading.Thread):
                 logs.open()
                 container.say(f"[local AWS] {remark}")
 
-    def _pull(self, reference: str, container: str) -> images.Environment:
+    def _pull(self, reference: str, container: str, role: Role | None) -> images.Environment:
+        task = self.task
         try:
+            if registry.is_own(reference):
+                platform = getattr(task.task_definition, "runtime_platform", None) or {}
+                store = image_store.folder_of(self._runtime.settings.folder)
+                return registry.pull(
+                    store, reference, task.account_id, role, task.id, platform.get("cpuArchitecture") or "X86_64"
+                )
             return images.pull(reference, self._folder / container / "image")
         except images.ImageError as error:
             raise StartError(str(error)) from None

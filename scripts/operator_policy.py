@@ -98,6 +98,8 @@ ALSO = {
     "elasticloadbalancing:ModifyListener": ["cognito-idp:DescribeUserPoolClient"],
     # https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-tagging.html
     "cognito-idp:CreateUserPool": ["cognito-idp:TagResource"],
+    # With a key of one's own: https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html
+    "ecr:CreateRepository": ["ecr:TagResource", "kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"],
     # https://docs.aws.amazon.com/waf/latest/developerguide/security_iam_id-based-policy-examples.html
     "wafv2:CreateWebACL": ["wafv2:TagResource"],
     # and https://docs.aws.amazon.com/service-authorization/latest/reference/list_awswafv2.html
@@ -125,6 +127,7 @@ LINKED_ROLES = {
 }
 PASSED_TO = {
     "backup:CreateBackupSelection": "backup.amazonaws.com",
+    "codebuild:CreateProject": "codebuild.amazonaws.com",
     "ecs:RunTask": "ecs-tasks.amazonaws.com",
     "lambda:CreateFunction": "lambda.amazonaws.com",
     "rds:CreateDBInstance": "monitoring.rds.amazonaws.com",
@@ -132,7 +135,9 @@ PASSED_TO = {
 }
 
 ALARMS = ("alarm:DEPLOYMENT/*", "alarm:TargetTracking-service/DEPLOYMENT/DEPLOYMENT-*")
-LOG_GROUPS = ("/ecs/DEPLOYMENT", "/aws/lambda/DEPLOYMENT-rotation", "/aws/rds/instance/DEPLOYMENT-db/*", "aws-waf-logs-DEPLOYMENT")
+LOG_GROUPS = (
+    "/ecs/DEPLOYMENT", "/aws/codebuild/DEPLOYMENT-image", "/aws/lambda/DEPLOYMENT-rotation", "/aws/rds/instance/DEPLOYMENT-db/*", "aws-waf-logs-DEPLOYMENT",
+)  # fmt: skip
 # Kinds of resources, as the Service Authorization Reference writes them, to those of one deployment.
 RESOURCES: dict[str, tuple[str, ...]] = {
     "acm:certificate": ("certificate/*",),
@@ -142,7 +147,9 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "budgets:budget": ("budget/DEPLOYMENT",),
     "cloudwatch:alarm": ALARMS,
     "cloudwatch:dashboard": ("dashboard/DEPLOYMENT",),
+    "codebuild:project": ("project/DEPLOYMENT-image",),
     "cognito-idp:userpool": ("userpool/*",),
+    "ecr:repository": ("repository/DEPLOYMENT",),
     "ecs:cluster": ("cluster/DEPLOYMENT",),
     "ecs:service": ("service/DEPLOYMENT/DEPLOYMENT",),
     "ecs:task": ("task/DEPLOYMENT/*",),

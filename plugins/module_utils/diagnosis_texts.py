@@ -66,7 +66,7 @@ TEXTS = (
     Text(
         "image_not_found", 87, r"CannotPull\w*",
         "The image cannot be pulled: it is not in its registry under this name",
-        "correct ecs_mlflow_image to an image and a tag that exist, then deploy again",
+        "correct ecs_mlflow_image to an image and a tag that exist (mlflow_image: built: run image.yml), then deploy again",
     ),
     Text(
         "image_without_program", 86, r'exec: "(?P<program>[^"]+)": (executable file not found|stat )',

@@ -89,6 +89,13 @@ def policy(partition: str, region: str, account: str, log_groups: list[str], pub
                 "Bool": {"kms:GrantIsForAWSResource": "true"},
             },
         ),
+        # So does ECR, for as long as a repository exists: https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html
+        _allow(
+            "GrantToRegistry",
+            root,
+            ("kms:CreateGrant", "kms:RetireGrant"),
+            {"StringEquals": {**ours, "kms:ViaService": [f"ecr.{region}.amazonaws.com"]}},
+        ),
     ]
     if log_groups:
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html

@@ -84,6 +84,7 @@ def test_the_policies_are_enough_for_a_whole_life(tmp_path: Path, changed: t.Cal
             ("site", {"cognito_delete_protected": True}, ()),
             ("scale", {}, ("-e", "scale_desired_count=3")),
             ("rotate", {}, ()),
+            ("image", {}, ()),
             ("destroy", {}, ("-e", f"confirm_destroy={NAME}", "-e", "artifacts_delete_bucket=true",
                              "-e", "rds_delete_protected=true")),
         ]  # fmt: skip

@@ -85,7 +85,7 @@ def test_the_policy_has_no_wildcards_and_lets_nobody_else_in():
     assert all("*" not in action for one in by_sid.values() for action in one["Action"])
     root = {"AWS": f"arn:aws-cn:iam::{ACCOUNT}:root"}
     assert {sid for sid, one in by_sid.items() if one["Principal"] == root} == {
-        "Administration", "UseThroughServices", "GrantToDatabase",
+        "Administration", "UseThroughServices", "GrantToDatabase", "GrantToRegistry",
     }  # fmt: skip
     # Whoever administers the key cannot decrypt with it but through a service.
     assert not set(kms_rules.USE) & set(by_sid["Administration"]["Action"])
