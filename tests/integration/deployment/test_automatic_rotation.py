@@ -16,6 +16,7 @@ import pytest
 
 from tests.integration.deployment.conftest import LIVE, Deployment
 from tests.integration.deployment.test_rotate import (
+    USERS,
     database_lets_in,
     is_settled,
     rotate,
@@ -33,9 +34,9 @@ ROTATED_WITHIN = 600
 
 @pytest.fixture(scope="module")
 def turning(local_aws_factory: t.Callable, tmp_path_factory: t.Any) -> t.Iterator[Deployment]:
-    """Two small tasks, and a user whose password stays."""
+    """Two small tasks, and users whose passwords stay."""
     with local_aws_factory() as aws:
-        variables = {**LIVE, "access_users": [{"name": "loader"}], "mlflow_workers": 2, "mlflow_rotation_days": 90}
+        variables = {**LIVE, **USERS, "mlflow_workers": 2, "mlflow_rotation_days": 90}
         deployment = Deployment(aws, "local", "mlflow-demo", tmp_path_factory.mktemp("deployments"), variables=variables)
         made = deployment.play("site")
         assert made.returncode == 0, made.stdout[-6000:]

@@ -25,7 +25,10 @@ from tests.integration.deployment.load import Load
 
 pytestmark = pytest.mark.long
 SECRETS = ("database", "admin", "server-key")
-USERS = {"access_users": [{"name": "ada"}, {"name": "loader"}]}
+USERS = {
+    "access_users": [{"name": "ada"}, {"name": "loader"}],
+    "access_grants": [{"user": "loader", "experiment": "Default", "permission": "READ"}],
+}
 # Tasks of the playbook during which it is killed: how often each was named by then, skipped or not, and seconds after that.
 MOMENTS = [
     ("Store a new password for the admin", 1, 1.0),
