@@ -73,7 +73,11 @@ def _current_moves() -> None:
 
 
 def _rotate(runtime: Runtime) -> None:
-    rotations = secret_rotations.SecretRotations(lambda function, event: runtime.invoke_function(function, event))
+    def invoke(function: Any, event: Any) -> Any:
+        # The patch of Lambda, which brings it, comes when it likes.
+        return runtime.invoke_function(function, event)
+
+    rotations = secret_rotations.SecretRotations(invoke)
     plain_cancel = SecretsManagerBackend.cancel_rotate_secret
 
     def rotate_secret(

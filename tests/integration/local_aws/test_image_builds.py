@@ -47,9 +47,9 @@ PROJECT = {
     },
     "timeoutInMinutes": 10,
 }  # fmt: skip
-PUSHING = [
+PUSHING = (
     "ecr:BatchCheckLayerAvailability", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage",
-]  # fmt: skip
+)  # fmt: skip
 
 
 def buildspec(tag: str, dockerfile: str = DOCKERFILE, requirements: str = PACKAGE, **more: str) -> str:

@@ -238,6 +238,7 @@ def test_down_leaves_no_function(tmp_path: t.Any) -> None:
         account = Account(running)
         account.functions.update_function_configuration(FunctionName="caller", Timeout=300)
         client = running.client("lambda")
+
         def call() -> None:
             with contextlib.suppress(Exception):
                 client.invoke(FunctionName="caller", Payload=json.dumps({"sleep": 200}))

@@ -76,7 +76,7 @@ def test_what_the_program_is_asked(run_module: t.Callable, calls: t.Callable, bu
         "build", "--platform", "linux/amd64", "--build-arg", "BASE=python@sha256:abc", "--build-arg", "VERSION=1.4", "--tag", IMAGE,
     ]  # fmt: skip
     assert build["files"] == ["Dockerfile", "a.py"] and not Path(build["words"][-1]).exists()
-    assert login["words"] == ["login", "--username", "AWS", "--password-stdin", IMAGE.split("/")[0]]
+    assert login["words"] == ["login", "--username", "AWS", "--password-stdin", IMAGE.partition("/")[0]]
     assert login["stdin"].strip() == PASSWORD and PASSWORD not in json.dumps(done)
     assert not any(PASSWORD in json.dumps(one["words"]) for one in asked)
     assert push["words"] == ["push", "--quiet", IMAGE] and push["environment"] == login["environment"]
