@@ -208,6 +208,7 @@ def test_a_rotation_is_tried_when_it_is_switched_on_and_done_when_it_is_asked_fo
     version = account.manager.rotate_secret(SecretId="turning/first")["VersionId"]
     account.until(lambda: "AWSCURRENT" in account.stages("turning/first").get(version, []))
     assert account.manager.get_secret_value(SecretId="turning/first")["SecretString"] == "new"
+    account.until(lambda: f"finishSecret {version}" in account.logged("/aws/lambda/rotator"))
     logged = account.logged("/aws/lambda/rotator")
     assert [logged.index(f"{step} {version}") for step in ("createSecret", "setSecret", "testSecret", "finishSecret")] == sorted(
         logged.index(f"{step} {version}") for step in ("createSecret", "setSecret", "testSecret", "finishSecret")
