@@ -40,6 +40,9 @@ UNSERVED = (
 )  # fmt: skip
 PROCESS = Path(__file__).with_name("function_process.py")
 LOOK_SECONDS = 0.05
+# How long the handler's modules may take to load before the time of the call counts.
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+INIT_SECONDS = 10
 
 
 class BadFunction(ValueError):
@@ -179,8 +182,8 @@ class Functions:
         }
 
     def _run(self, function: Any, folder: Path, environment: dict[str, str], logs: FunctionLogs, request_id: str) -> Answer:
-        limit, answered = int(function.timeout), folder / "answer.json"
-        command = [sys.executable, str(PROCESS), str(folder / "event.json"), str(answered), str(limit)]
+        limit, answered, initialised = int(function.timeout), folder / "answer.json", folder / "initialised"
+        command = [sys.executable, str(PROCESS), str(folder / "event.json"), str(answered), str(initialised), str(limit)]
         read_fd, write_fd = os.pipe()
         try:
             process = self._runtime.processes.start(
@@ -194,8 +197,10 @@ class Functions:
             os.close(write_fd)
         pump = LogPump(read_fd, logs, request_id)  # type: ignore[arg-type]
         pump.start()
-        deadline = time.monotonic() + limit
+        deadline, counting = time.monotonic() + INIT_SECONDS + limit, False
         while process.poll() is None and time.monotonic() < deadline and not self._runtime.stopping.is_set():
+            if not counting and initialised.exists():
+                deadline, counting = time.monotonic() + limit, True
             time.sleep(LOOK_SECONDS)
         ended = process.poll()
         self._runtime.processes.terminate(process, grace=0)

@@ -121,7 +121,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Account]:
 
 def test_a_function_runs_with_its_environment_and_logs_if_its_role_may(account: Account) -> None:
     answer, error = account.call(greeting="hello")
-    assert error is None and 0 < answer.pop("left") <= 4000
+    assert error is None and 3000 < answer.pop("left") <= 4000
     assert answer == {
         "name": "caller", "region": "eu-west-2", "own": "mine", "endpoint": account.running.endpoint_url, "event": {"greeting": "hello"},
     }  # fmt: skip
