@@ -207,7 +207,7 @@ class Function:
             states = (found.get("State", "Active"), found.get("LastUpdateStatus", "Successful"))
             if "Failed" in states:
                 reason = found.get("StateReason") or found.get("LastUpdateStatusReason") or "Lambda gives no reason"
-                raise ValueError(f"Lambda function {self.name}: it is not ready: {reason}")
+                raise ValueError(f"Lambda function {self.name}: it is not ready: {reason}; correct that and run again")
             if states == ("Active", "Successful"):
                 return
             if time.monotonic() + POLL_SECONDS > deadline:
