@@ -41,6 +41,13 @@ def test_refused_before_the_first_write(account_without_deployment, variables, w
     assert account_without_deployment.aws.writes(before) == []
 
 
+def test_no_image_is_built_of_an_unknown_version(account_without_deployment):
+    before = len(account_without_deployment.aws.api_calls())
+    run = account_without_deployment.play("image", "-e", json.dumps({"mlflow_version": "9.9.9", "mlflow_encryption": True}))
+    assert run.returncode != 0 and "9.9.9: there are no pinned packages for it; choose one of" in " ".join(run.stdout.split()), run.stdout[-3000:]
+    assert account_without_deployment.aws.writes(before) == []
+
+
 def test_missing_credentials_are_named(account_without_deployment, monkeypatch):
     monkeypatch.setenv("HOME", "/nonexistent")
     run = account_without_deployment.play("site", "-e", json.dumps({"aws_access_key_id": ""}), credentials=False)
