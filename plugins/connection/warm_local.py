@@ -9,7 +9,7 @@ name: warm_local
 version_added: "0.1.0"
 short_description: Execute on the controller, modules in forks of a process that has imported boto3
 description:
-  - Does what P(ansible.builtin.local#connection) does, two to three times as fast where modules use boto3.
+  - Does what P(ansible.builtin.local#connection) does, about three times as fast where modules use boto3.
   - A server process of the play imports boto3 and its like once, and runs each pipelined Python module in a fork of itself.
     It is started by the first task that needs it.
   - Everything that is not a pipelined Python module goes the way of P(ansible.builtin.local#connection), and so does everything if
@@ -44,7 +44,8 @@ options:
     default: [application-autoscaling, cloudwatch, ec2, ecs, elbv2, iam, kms, logs, rds, s3, secretsmanager, sts]
     vars:
       - name: ansible_warm_local_services
-  collections:
+  # Not `collections`: a plugin's option with the name of a task's keyword gets the keyword's value.
+  source_collections:
     description:
       - Collections whose C(module_utils) to compile beforehand, beside those of ansible-core.
       - A module still runs its own copies; only what is equal byte for byte is not compiled again.
@@ -268,7 +269,7 @@ class Connection(LocalConnection):
             "idle": self.get_option("idle_seconds"),
             "modules": self.get_option("preload"),
             "services": self.get_option("services"),
-            "sources": source_folders(self.get_option("collections")),
+            "sources": source_folders(self.get_option("source_collections")),
         }
         # The temporary folder is this play's alone, even if its process ID comes again.
         identity = json.dumps([interpreter, shaping, settings, C.DEFAULT_LOCAL_TMP], sort_keys=True)

@@ -66,13 +66,15 @@ def installed() -> list[tuple[str, int]]:
 
 
 def share_descriptions(services: list[str]) -> None:
-    """Parse botocore's descriptions of these services once.
+    """Parse botocore's descriptions of these services once, and look once which services it knows.
 
     Each file is handed out once in a fork: two sessions of one module share nothing that they would not share otherwise.
     """
     loaders = sys.modules.get("botocore.loaders")
     if not loaders:
         return
+    builtin = loaders.Loader.BUILTIN_DATA_PATH
+    kinds = ("service-2", "endpoint-rule-set-1", "waiters-2", "paginators-1")
     parsed: dict[str, t.Any] = {}
 
     class WarmLoader(loaders.JSONFileLoader):
@@ -83,12 +85,27 @@ def share_descriptions(services: list[str]) -> None:
     files = ["endpoints", "partitions", "sdk-default-configuration", "_retry"]
     for service in services:
         with contextlib.suppress(OSError):
-            version = max(os.listdir(os.path.join(loaders.Loader.BUILTIN_DATA_PATH, service)))
-            files += [os.path.join(service, version, kind) for kind in ("service-2", "endpoint-rule-set-1", "waiters-2", "paginators-1")]
+            version = max(os.listdir(os.path.join(builtin, service)))
+            files += [os.path.join(service, version, kind) for kind in kinds]
     # Only what is installed with botocore: a user's own descriptions (~/.aws/models) may change at any time.
-    for path in [os.path.join(loaders.Loader.BUILTIN_DATA_PATH, file) for file in files]:
+    for path in [os.path.join(builtin, file) for file in files]:
         parsed[path] = cold.load_file(path)
+        # The names of a client's methods, which botocore remembers.
+        for operation in (parsed[path] or {}).get("operations", ()):
+            sys.modules["botocore"].xform_name(operation)
     loaders.Loader.FILE_LOADER_CLASS = WarmLoader
+
+    known = {kind: loaders.Loader([builtin], include_default_search_paths=False).list_available_services(kind) for kind in kinds}
+    cold_list = loaders.Loader.list_available_services
+
+    def list_available_services(self: t.Any, type_name: str) -> list[str]:
+        others = [path for path in self.search_paths if path != builtin]
+        if type_name not in known or len(others) == len(self.search_paths):
+            return cold_list(self, type_name)
+        rest = loaders.Loader(others, include_default_search_paths=False)
+        return sorted({*known[type_name], *cold_list(rest, type_name)})
+
+    loaders.Loader.list_available_services = list_available_services
 
 
 def share_code(folders: list[str]) -> None:
@@ -110,8 +127,11 @@ def share_code(folders: list[str]) -> None:
 
     def compile_source(path: str, source: bytes) -> types.CodeType:
         # Code knows its path: the second of two equal files is compiled for itself.
-        if source not in codes or paths.setdefault(source, path) != path:
+        if paths.setdefault(source, path) != path:
             return cold(path, source)
+        # Of a file in an archive, too, Python asks twice: for its path and for its code.
+        if source not in codes:
+            codes[source] = cold(path, source)
         _imp._fix_co_filename(codes[source], path)
         return codes[source]
 

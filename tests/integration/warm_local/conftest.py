@@ -47,7 +47,7 @@ class Connections:
         return connection
 
     def warm(self, play: int | None = None, **options: t.Any) -> t.Any:
-        return self.local(WARM, play, **{"idle_seconds": 20, "preload": ["json"], "collections": [], **options})
+        return self.local(WARM, play, **{"idle_seconds": 20, "preload": ["json"], "source_collections": [], **options})
 
     def servers(self) -> list[psutil.Process]:
         found = {}

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleConnectionFailure
 from ansible.playbook.play_context import PlayContext
+from ansible.playbook.task import Task
 from ansible.plugins.connection import local
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +88,11 @@ def test_it_has_every_option_of_local():
     assert set(options) | {"pipelining"} <= set(PROMISED["options"])
     for name, option in options.items():
         assert (option["default"], option["vars"]) == (PROMISED["options"][name]["default"], PROMISED["options"][name]["vars"])
+
+
+def test_no_option_has_the_name_of_a_tasks_keyword():
+    """Ansible gives such an option the keyword's value, which is empty mostly."""
+    assert set(PROMISED["options"]) & set(Task.fattributes) == set()
 
 
 def test_nothing_of_ansible_is_imported_beforehand():
@@ -170,7 +176,7 @@ class TestConnection:
         self.warnings = []
         monkeypatch.setattr(warm_local.display, "warning", self.warnings.append)
         connection = warm_local.Connection(PlayContext(), ansible_playbook_pid=str(os.getpid()))
-        options = {"idle_seconds": 1, "preload": ["json"], "services": [], "collections": [], "pipelining": True}
+        options = {"idle_seconds": 1, "preload": ["json"], "services": [], "source_collections": [], "pipelining": True}
         monkeypatch.setattr(connection, "get_option", lambda name, hostvars=None: options[name])
         return connection
 

@@ -80,7 +80,8 @@ class TestCode:
 class TestDescriptions:
     @pytest.fixture(autouse=True)
     def loader_class(self, monkeypatch):
-        monkeypatch.setattr(botocore.loaders.Loader, "FILE_LOADER_CLASS", botocore.loaders.Loader.FILE_LOADER_CLASS)
+        for name in ("FILE_LOADER_CLASS", "list_available_services"):
+            monkeypatch.setattr(botocore.loaders.Loader, name, getattr(botocore.loaders.Loader, name))
 
     def model(self, service):
         return botocore.session.Session().get_component("data_loader").load_service_model(service, "service-2")
@@ -103,6 +104,26 @@ class TestDescriptions:
         assert first == second == expected
         first["metadata"]["endpointPrefix"] = "spoilt"
         assert second == expected
+
+    def test_are_of_the_services_that_there_are_and_of_the_users_own(self, tmp_path):
+        (tmp_path / "own/2026-01-01").mkdir(parents=True)
+        (tmp_path / "own/2026-01-01/service-2.json").write_text("{}")
+
+        def listed():
+            loader = botocore.loaders.Loader
+            return [
+                made.list_available_services(kind)
+                for made in (loader(), loader([str(tmp_path)]), loader([str(tmp_path)], include_default_search_paths=False))
+                for kind in ("service-2", "waiters-2", "examples-1")
+            ]
+
+        expected = listed()
+        assert "own" in expected[3] and expected[6] == ["own"]
+        warm_server.share_descriptions(["sts"])
+        assert listed() == expected
+        (tmp_path / "later/2026-01-01").mkdir(parents=True)
+        (tmp_path / "later/2026-01-01/service-2.json").write_text("{}")
+        assert "later" in listed()[3]
 
     def test_need_no_botocore(self, monkeypatch):
         monkeypatch.delitem(sys.modules, "botocore.loaders")
