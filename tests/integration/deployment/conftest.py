@@ -180,7 +180,7 @@ def demo(local_aws_factory: t.Callable, tmp_path_factory: pytest.TempPathFactory
         given = tmp_path_factory.mktemp("vault") / "vault.json"
         given.touch(mode=0o600)
         given.write_text(json.dumps(dict(zip(("secrets_admin_password", "secrets_db_password"), canaries))))
-        run = deployment.play("site", "-vvv", "-e", f"@{given}")
+        run = deployment.play("site", "-vvv", "-e", f"@{given}", "-e", "timeline=true")
         given.unlink()
         assert run.returncode == 0, run.stdout[-6000:]
         deployment.first_output, deployment.first_calls = run.stdout, aws.api_calls()

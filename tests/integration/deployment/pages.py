@@ -23,6 +23,20 @@ return [...document.querySelectorAll('.picture')].filter(one => one.getBoundingC
 SHOWN_PICTURES = """
 return [...document.querySelectorAll('.picture')].filter(one => one.getBoundingClientRect().height > 100).map(one => one.className)
 """
+# Texts of a picture that stands alone which cover each other, and those that are not all within it.
+COVERED = """
+const texts = [...document.querySelectorAll('text')].map(one => [one.textContent, one.getBoundingClientRect()]);
+const covered = (one, other) => one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
+return texts.flatMap(([text, edge], place) =>
+  texts.slice(place + 1).filter(other => covered(edge, other[1])).map(other => `${text} / ${other[0]}`))
+"""
+OUTSIDE = """
+const room = document.documentElement.getBoundingClientRect();
+return [...document.querySelectorAll('text')].filter(one => {
+  const own = one.getBoundingClientRect();
+  return own.left < room.left || own.right > room.right || own.top < room.top || own.bottom > room.bottom;
+}).map(one => one.textContent)
+"""
 WIDTHS = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 REQUESTS = "return performance.getEntriesByType('resource').map(one => one.name)"
 BROKEN_ANCHORS = """
@@ -56,6 +70,13 @@ def faults(browser: t.Any, page: Path, width: int, screenshot: Path | None = Non
         taken = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
         screenshot.write_bytes(base64.b64decode(taken["data"]))
     return found
+
+
+def unreadable(browser: t.Any, picture: Path, screenshot: Path) -> list[str]:
+    """The texts of an SVG file that cannot be read."""
+    browser.get(picture.as_uri())
+    browser.save_screenshot(str(screenshot))
+    return browser.execute_script(COVERED) + browser.execute_script(OUTSIDE)
 
 
 def printed(browser: t.Any) -> bytes:

@@ -61,6 +61,16 @@ def test_the_first_run_spends_what_it_is_granted(demo):
     assert overspent("first run", demo.first_output, demo.first_calls) == []
 
 
+def test_the_timeline_of_the_first_run_can_be_read(demo, browser):
+    picture = demo.directory / demo.name / "timeline.svg"
+    assert f"The timeline of {demo.name}: {picture}" in demo.first_output
+    output = Path(__file__).parents[2] / "output"
+    output.mkdir(exist_ok=True)
+    assert pages.unreadable(browser, picture, output / "timeline.png") == []
+    for row in ("AWS: database", "AWS: NAT gateways", "AWS: load balancer", "ecs_mlflow: Run the tasks and wait until they are steady"):
+        assert f"<title>{row}, " in picture.read_text()
+
+
 def files_with(words: tuple[str, ...], folder: Path) -> list[str]:
     left_out = {".git", ".venv", ".cache"}
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and not left_out & set(path.parts)]
