@@ -23,7 +23,7 @@ export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cost deploy status report logs users verify doctor scale image upgrade backup restore rotate gc migrate password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
-	benchmark requirements constraints operator-policy clean
+	bench requirements constraints operator-policy clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -132,7 +132,10 @@ integration: $(VENV)/.test ## Run the tests on real servers
 	$(BIN)/pytest $(CONNECTION) -m "not long"
 	$(BIN)/pytest tests/integration -m "not long and not audit" $(SIDE_BY_SIDE)
 
-test: lint sanity unit integration ## Run every test but the exhaustive ones
+# Two at a time what starts no servers; the output of each in one piece.
+test: $(VENV)/.test ## Run every test but the exhaustive ones
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint sanity unit
+	@$(MAKE) --no-print-directory integration
 
 test-long: $(VENV)/.test ## Run the exhaustive tests too
 	$(BIN)/pytest $(CONNECTION)
@@ -141,8 +144,9 @@ test-long: $(VENV)/.test ## Run the exhaustive tests too
 audit: $(VENV)/.test $(VENV)/.audit ## Let an outside scanner, prowler, judge a deployment (it is large; keeps docs/controls.md)
 	$(BIN)/pytest tests/integration/deployment -m audit -s
 
-benchmark: setup ## Measure a deployment
+bench: $(VENV)/.test ## Measure the playbooks, as ratios; BENCH='overlap --times 1' for a part
 	$(BIN)/python -m tests.benchmarks.deploy
+	$(BIN)/python -m tests.benchmarks.speed $(BENCH)
 
 requirements: $(BIN)/uv ## Pin the dependencies anew
 	for set in run local_aws test audit; do \

@@ -24,7 +24,6 @@ SECONDS: dict[str, tuple[float, float, float]] = {
     "alb_create": (135, 150, 190),
     "interface_endpoint": (60, 75, 90),
     "acm_validation": (45, 60, 120),
-    "ecs_service_create": (1, 1.5, 2),
     "task_start": (45, 57, 75),
 }
 
