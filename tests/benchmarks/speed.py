@@ -30,6 +30,7 @@ STANDARD = {"mlflow_profile": "standard", "rds_deletion_protection": False, "alb
 MULTI_AZ = {**STANDARD, "rds_multi_az": True}
 # Deleting the database is the longest; the subnets that it lay in go after it, at once.
 TEARDOWN_CHAIN = ("rds_delete",)
+WARM, LOCAL = "mlops.mlflow_aws.warm_local", "local"
 # What MLflow itself takes: it prepares its databases, starts, and answers the verification.
 OF_MLFLOW = ("Prepare both databases and the admin user", "Run the tasks and wait until they are steady", "Verify MLflow at")
 # What is waited for at once if nothing overlaps, by the task that starts it.
@@ -96,7 +97,7 @@ def overlap(times: int, scale: float) -> None:
 
 def connection(times: int) -> None:
     medians: dict[str, dict[str, float]] = {}
-    for kind in ("mlops.mlflow_aws.warm_local", "local"):
+    for kind in (WARM, LOCAL):
         chosen = variables(ansible_connection=kind)
         rows: dict[str, list[Run]] = {"first run": [], "run without changes": [], "check mode": []}
         for _time in range(times):
@@ -110,9 +111,8 @@ def connection(times: int) -> None:
         rows_of_aws = [of_aws(run) for run in rows["first run"]]
         show(f"{kind.rpartition('.')[2]}: first run without MLflow's part", rows_of_aws)
         medians[kind] = {name: statistics.median(run.seconds for run in runs) for name, runs in rows.items()}
-    warm, plain = medians.values()
-    for name, seconds in warm.items():
-        print(f"{name}: warm_local takes {seconds / plain[name]:.2f} of local", flush=True)
+    for name, seconds in medians[WARM].items():
+        print(f"{name}: warm_local takes {seconds / medians[LOCAL][name]:.2f} of local", flush=True)
 
 
 def ten(times: int) -> None:
