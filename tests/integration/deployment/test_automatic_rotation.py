@@ -150,10 +150,10 @@ def test_the_playbook_finishes_what_the_function_left_and_the_function_waits_for
         wait(turning, lambda: has_done(turning, version, "promote_companion"))
         turning.client("secretsmanager").cancel_rotate_secret(SecretId=f"{turning.name}/database")
         os.killpg(wait(turning, lambda: function_process(turning), 60).pid, signal.SIGKILL)
-        refused = turning.play("site")
+        for locked in (turning.play("site"), rotate(turning)):
+            assert locked.returncode != 0 and "locked (rotate by mlflow-demo-rotation" in " ".join(locked.stdout.split()), locked.stdout[-3000:]
+        refused = turning.play("site", "-e", "break_lock=true")
         assert refused.returncode != 0 and "its rotation is unfinished" in " ".join(refused.stdout.split()), refused.stdout[-3000:]
-        locked = rotate(turning)
-        assert locked.returncode != 0 and "it is locked (rotate by mlflow-demo-rotation" in " ".join(locked.stdout.split())
         done = rotate(turning, "-e", "rotate_secrets=database", "-e", "break_lock=true")
         assert done.returncode == 0 and "the unfinished rotation was completed" in done.stdout, done.stdout[-6000:]
         assert finished(turning, "database", version) and is_settled(turning)

@@ -37,7 +37,7 @@ def asked(calls: list[dict]) -> collections.Counter[tuple[str, str, str]]:
 
 def same(text: str) -> str:
     """Without what AWS chose."""
-    return re.sub(r"\b([a-z]+)-[0-9a-f]{8,17}\b|[0-9a-f]{12,}", r"\1", text)
+    return re.sub(r"\b([a-z]+)-[0-9a-f]{8,17}\b|[0-9a-f]{12,}|(?<=[a-z])-[A-Za-z0-9]{6}$", r"\1", text)
 
 
 def life(deployment: Deployment) -> list[tuple[str, list, dict]]:
