@@ -19,7 +19,7 @@ def tasks(name: str) -> list[dict]:
 
 def wires(name: str, role: str, entry: str = "main") -> dict:
     for task in tasks(name):
-        imported = task.get("ansible.builtin.import_role", {})
+        imported = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role") or {}
         if imported.get("name", "").endswith(f".{role}") and imported.get("tasks_from", "main") == entry:
             return task["vars"]
     raise AssertionError(f"{name}: no {role} {entry}")
