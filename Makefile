@@ -20,6 +20,8 @@ endif
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # uv trusts what this machine trusts, as pip does: a company's proxy may sign for the package index.
 export UV_SYSTEM_CERTS := true
+# uv leaves compiling to the first import. Where Python may not keep what it has compiled, everything takes almost twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cost deploy status report logs users verify doctor scale image upgrade backup restore rotate gc migrate password destroy local-aws-up local-aws-down lint sanity unit integration test test-long audit \
