@@ -9,7 +9,7 @@ name: warm_local
 version_added: "0.1.0"
 short_description: Execute on the controller, modules in forks of a process that has imported boto3
 description:
-  - Does what P(ansible.builtin.local#connection) does, about three times as fast where modules use boto3.
+  - Does what P(ansible.builtin.local#connection) does, more than twice as fast where modules use boto3.
   - A server process of the play imports boto3 and its like once, and runs each pipelined Python module in a fork of itself.
     It is started by the first task that needs it.
   - Everything that is not a pipelined Python module goes the way of P(ansible.builtin.local#connection), and so does everything if
