@@ -91,7 +91,7 @@ class CallbackModule(CallbackBase):
                 with open(path, "w", encoding="utf-8") as file:
                     file.write(picture(f"{self._play.get_name()}, {host}", bars(steps)))
             except OSError as error:
-                self._display.warning(f"{path} cannot be written: {error.strerror}; the run itself is done")
+                self._display.warning(f"{path} cannot be written ({error.strerror}): let this user write there; the run itself is done")
             else:
                 self._display.display(f"The timeline of {host}: {path}")
 

@@ -46,7 +46,6 @@ def database_first(run: subprocess.CompletedProcess[str]) -> bool:
     return run.stdout.index(database) < run.stdout.index(tasks)
 
 
-@pytest.mark.long
 def test_two_tasks_become_three_and_two_again_without_a_failed_request(live, changed):
     """With a pool that is given, so that the tasks that run stay as they are."""
     with load(live) as users:

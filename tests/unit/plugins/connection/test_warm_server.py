@@ -56,6 +56,12 @@ class TestCode:
         for value in ("brought", "installed", "brought too"):
             assert self.imported(tmp_path, f"{value}.zip", f"VALUE = '{value}'\n").VALUE == value
 
+    def test_of_what_is_not_installed_is_compiled_once(self, tmp_path):
+        warm_server.share_code([str(tmp_path)])
+        code = zipimport._compile_source("a.zip/own.py", SOURCE.encode())
+        assert zipimport._compile_source("a.zip/own.py", SOURCE.encode()) is code
+        assert code == self.cold("a.zip/own.py", SOURCE.encode())
+
     def test_of_two_equal_files_bears_the_path_of_each(self, tmp_path):
         (tmp_path / "one.py").write_text(SOURCE)
         (tmp_path / "two.py").write_text(SOURCE)
