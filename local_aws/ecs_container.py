@@ -78,7 +78,7 @@ class Container:
 
     def __init__(
         self, processes: Any, record: ContainerRecord, command: list[str], environment: dict[str, str],
-        folder: Path, logs: AwsLogs | NoLogs, label: str, package_cache: Path,
+        folder: Path, logs: AwsLogs | NoLogs, label: str, writable: list[Path],
     ) -> None:
         self.record = record
         self.stop_timeout = float(record.definition.get("stopTimeout") or 30)
@@ -90,8 +90,8 @@ class Container:
         self._folder = folder
         self._logs = logs
         self._label = label
-        # The packages that `pip` links from are of this machine, not of the container.
-        self._writable = [package_cache]
+        # What is of this machine, not of the container.
+        self._writable = writable
         self._group: Any = None
         self._pump: LogPump | None = None
         self.started = 0.0

@@ -24,6 +24,8 @@ from pathlib import Path
 
 import uv
 
+from .bytecode import KEEP_SCRIPT
+
 PYTHON_IMAGE = re.compile(r"(?:[a-z0-9][a-z0-9.:_-]*/)*python:(3\.\d+)-slim(?:-(?:trixie|bookworm|bullseye))?")
 FALLBACK_MINOR = "3.11"
 # Looked up once, here: the look-up uses sysconfig, whose first use by several threads at once fails.
@@ -197,17 +199,21 @@ def pip_script(uv_path: str, folder: Path, environment: dict[str, str]) -> str:
 # pip of a container of the local AWS: uv, which links packages from this machine's cache.
 {exports}
 case $1 in --version|-V) exec {shlex.quote(uv_path)} --version ;; esac
-count=$#
+command=$1 target=$(echo {shlex.quote(str(folder))}/lib/python3.*/site-packages) count=$#
 while [ "$count" -gt 0 ]; do
     argument=$1; shift; count=$((count - 1))
     case $argument in
         {"|".join(IGNORED_FLAGS)}) ;;
         {"|".join(f"{option}=*" for option in IGNORED_OPTIONS)}) ;;
         {"|".join(IGNORED_OPTIONS)}) [ "$count" -gt 0 ] && {{ shift; count=$((count - 1)); }} ;;
+        --target|-t) target=$1; set -- "$@" "$argument" ;;
+        --target=*) target=${{argument#*=}}; set -- "$@" "$argument" ;;
         *) set -- "$@" "$argument" ;;
     esac
 done
-exec {shlex.quote(uv_path)} pip "$@"
+[ "$command" = install ] || exec {shlex.quote(uv_path)} pip "$@"
+{shlex.quote(uv_path)} pip "$@" || exit
+{KEEP_SCRIPT.lstrip()}
 """
 
 

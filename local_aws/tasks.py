@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import ecs_loadbalancer, ecs_memory, ecs_records, ecs_secrets, image_store, images, read_only_root, registry
+from . import bytecode, ecs_loadbalancer, ecs_memory, ecs_records, ecs_secrets, image_store, images, read_only_root, registry
 from .container_logs import AwsLogs, LogDriverError, NoLogs
 from .ecs_container import (
     Container, ContainerError, base_environment, command_line, declared_environment, override_for,
@@ -143,8 +143,12 @@ class TaskRunner(threading.Thread):
         for record, environment in zip(task.containers, pulled):
             override = override_for(task.overrides, record.name)
             folder = self._folder / record.name
+            cache = images.package_cache(os.environ)
+            # Images that were built are compiled.
+            compiled = bytecode.prepare(environment.folder, folder / "bytecode", cache) if environment.files is None else {}
             variables = {
                 **environment.variables,
+                **compiled,
                 **base_environment(environment.bin, folder, task.address or "", self._ports(), task.region_name),
             }
             variables["AWS_ENDPOINT_URL"] = self._runtime.settings.endpoint_url
@@ -155,12 +159,10 @@ class TaskRunner(threading.Thread):
             variables |= declared_environment(record.definition, override)
             variables |= self._secrets(record.definition.get("secrets") or [], execution_role)
             logs = self._logs(record, execution_role)
-            cache = images.package_cache(os.environ)
             cache.mkdir(parents=True, exist_ok=True)
             container = Container(
                 self._runtime.processes, record, command_line(record.definition, override, environment), variables, folder,
-                logs,
-                f"task-{task.id}-{record.name}", cache,
+                logs, f"task-{task.id}-{record.name}", [cache, *map(Path, compiled.values())],
             )
             self._containers.append(container)
             remarks = [environment.remark] if environment.remark else []
