@@ -48,6 +48,12 @@ def foreign(name: str, groups: list[dict[str, Any]], vpcs: list[dict[str, Any]])
     ]
 
 
+def allocation_id(gateway: dict[str, Any]) -> str | None:
+    """That of a NAT gateway's address."""
+    addresses = gateway.get("NatGatewayAddresses", [])
+    return next((one["AllocationId"] for one in addresses if one.get("AllocationId")), None)
+
+
 def nat_gateways(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """NAT gateways as ``nat_gateway_id, state, subnet_id, allocation_id, reason``, without those that are deleted."""
     return [
@@ -55,19 +61,17 @@ def nat_gateways(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "nat_gateway_id": gateway["NatGatewayId"],
             "state": gateway["State"],
             "subnet_id": gateway["SubnetId"],
-            "allocation_id": next(
-                (
-                    address["AllocationId"]
-                    for address in gateway.get("NatGatewayAddresses", [])
-                    if address.get("AllocationId")
-                ),
-                None,
-            ),
+            "allocation_id": allocation_id(gateway),
             "reason": gateway.get("FailureMessage", ""),
         }
         for gateway in found
         if gateway["State"] != "deleted"
     ]
+
+
+def ours(name: str, found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Of EC2's answers those that belong to the deployment ``name``."""
+    return {kind: [item for item in items if is_ours(item, name)] for kind, items in found.items()}
 
 
 def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +81,8 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
     endpoints, flow_logs, groups, network_acls, prefix_lists. ``given`` holds vpc_id, public_subnet_ids and private_subnet_ids of an existing
     VPC, which is never ours.
     """
-    ours = {kind: [item for item in items if is_ours(item, name)] for kind, items in found.items()}
-    vpc_id = given["vpc_id"] or next((vpc["VpcId"] for vpc in ours["vpcs"]), None)
+    owned = ours(name, found)
+    vpc_id = given["vpc_id"] or next((vpc["VpcId"] for vpc in owned["vpcs"]), None)
     vpc = next((vpc for vpc in found["vpcs"] if vpc["VpcId"] == vpc_id), {})
     here = [group for group in found["groups"] if group["VpcId"] == vpc_id]
     subnets = [
@@ -88,17 +92,17 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
             "zone": subnet["AvailabilityZone"],
             "kind": "public" if name_of(subnet).startswith(f"{name}-public-") else "private",
         }
-        for subnet in sorted(ours["subnets"], key=name_of)
+        for subnet in sorted(owned["subnets"], key=name_of)
     ]
-    gateways = nat_gateways(ours["nat_gateways"])
-    endpoints = [one for one in ours["endpoints"] if one["State"].lower() not in GONE]
+    gateways = nat_gateways(owned["nat_gateways"])
+    endpoints = [one for one in owned["endpoints"] if one["State"].lower() not in GONE]
     users = {gateway["allocation_id"]: gateway["nat_gateway_id"] for gateway in gateways if gateway["state"] in ALIVE}
     return {
         "vpc_id": vpc_id if vpc else None,
         "vpc_cidr": vpc.get("CidrBlock"),
         "subnets": subnets,
-        "zones": _zones(found["subnets"] if given["vpc_id"] else ours["subnets"], given),
-        "internet_gateway_id": next((gateway["InternetGatewayId"] for gateway in ours["internet_gateways"]), None),
+        "zones": _zones(found["subnets"] if given["vpc_id"] else owned["subnets"], given),
+        "internet_gateway_id": next((gateway["InternetGatewayId"] for gateway in owned["internet_gateways"]), None),
         "nat_gateways": gateways,
         "nat_of_zone": nat_of_zone(subnets, gateways),
         "addresses": [
@@ -107,9 +111,9 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
                 "public_ip": address["PublicIp"],
                 "nat_gateway_id": users.get(address["AllocationId"]),
             }
-            for address in ours["addresses"]
+            for address in owned["addresses"]
         ],
-        "route_tables": {name_of(table): table["RouteTableId"] for table in ours["route_tables"]},
+        "route_tables": {name_of(table): table["RouteTableId"] for table in owned["route_tables"]},
         "s3_endpoint": next(
             (
                 {"endpoint_id": endpoint["VpcEndpointId"], "route_table_ids": sorted(endpoint.get("RouteTableIds", []))}
@@ -121,12 +125,12 @@ def summary(name: str, found: dict[str, list[dict[str, Any]]], given: dict[str, 
         "interface_endpoint_ids": sorted(
             endpoint["VpcEndpointId"] for endpoint in endpoints if endpoint["VpcEndpointType"] == "Interface"
         ),
-        "flow_log_ids": sorted(log["FlowLogId"] for log in ours["flow_logs"]),
+        "flow_log_ids": sorted(log["FlowLogId"] for log in owned["flow_logs"]),
         "s3_prefix_list_id": next((prefixes["PrefixListId"] for prefixes in found["prefix_lists"]), None),
         "security_groups": {
             kind: group["GroupId"]
             for kind in GROUPS
-            for group in ours["groups"]
+            for group in owned["groups"]
             if group["GroupName"] == f"{name}-{kind}"
         },
         "default_security_group_id": next(

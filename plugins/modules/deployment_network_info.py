@@ -87,6 +87,20 @@ live:
   description: The resources with what is needed to change or remove them.
   returned: success
   type: dict
+arguments:
+  description:
+    - The deployment's own resources as the arguments with which the module of the C(amazon.aws) collection would make them,
+      by the module's name; a task whose arguments are among them has nothing to do.
+    - Lists, or for what has a name or a zone a dictionary by that.
+  returned: success
+  type: dict
+  sample:
+    ec2_vpc_subnet:
+      - az: eu-west-2a
+        cidr: 10.0.0.0/24
+        tags: {Name: fraud-scoring-mlflow-public-eu-west-2a}
+        map_public: false
+        assign_instances_ipv6: false
 """
 
 import time
@@ -99,6 +113,7 @@ except ImportError:
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
+from ansible_collections.mlops.mlflow_aws.plugins.module_utils import network_arguments
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils import network_inventory as inventory
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.aws_errors import explain
 from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findings import failure
@@ -124,7 +139,9 @@ class Reader:
         if self.given["vpc_id"]:
             vpcs += self._all("describe_vpcs", "Vpcs", Filters=[{"Name": "vpc-id", "Values": [self.given["vpc_id"]]}])
         else:
-            vpcs += self._all("describe_vpcs", "Vpcs", Filters=[{"Name": "tag:Name", "Values": [self.name]}])
+            by_name = self._all("describe_vpcs", "Vpcs", Filters=[{"Name": "tag:Name", "Values": [self.name]}])
+            vpcs = list({vpc["VpcId"]: vpc for vpc in vpcs + by_name}.values())
+            self._add_dns(vpcs)
         return {
             "vpcs": vpcs,
             "subnets": self._subnets(by_tag),
@@ -154,6 +171,16 @@ class Reader:
     def explain(self, error: Exception) -> str:
         """One line about an error that the latest question raised."""
         return explain(error, self._action)
+
+    def _add_dns(self, vpcs: list[dict[str, Any]]) -> None:
+        """What EC2 tells of a VPC only when it is asked for each by itself."""
+        for vpc in vpcs:
+            if inventory.is_ours(vpc, self.name):
+                for attribute in ("EnableDnsSupport", "EnableDnsHostnames"):
+                    self._action = "ec2:DescribeVpcAttribute"
+                    option = attribute[0].lower() + attribute[1:]
+                    told = self.client.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute=option, aws_retry=True)
+                    vpc[attribute] = told[attribute]["Value"]
 
     def _subnets(self, by_tag: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if not self.given["vpc_id"]:
@@ -242,7 +269,13 @@ def main() -> None:
     if refusals:
         module.fail_json(msg=failure(refusals))
     live = inventory.summary(params["name"], found, given)
-    module.exit_json(changed=False, region=module.region, live=live, outputs=inventory.outputs(live, given))
+    module.exit_json(
+        changed=False,
+        region=module.region,
+        live=live,
+        arguments=network_arguments.of_network(inventory.ours(params["name"], found), found["groups"]),
+        outputs=inventory.outputs(live, given),
+    )
 
 
 if __name__ == "__main__":

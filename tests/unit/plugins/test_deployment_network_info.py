@@ -147,6 +147,14 @@ def test_a_whole_network_and_nothing_of_the_neighbour(run_module, ec2):
     ]
     assert live["s3_endpoint"] == {"endpoint_id": endpoint, "route_table_ids": [table]}
     assert live["default_network_acl"]["network_acl_id"].startswith("acl-") and not live["default_network_acl"]["denies"]
+    told = result["arguments"]
+    both = {"mlflow-deployment": "fraud", "managed-by": "mlops.mlflow_aws"}
+    dns = {"dns_support": True, "dns_hostnames": False}
+    assert told["ec2_vpc_net"] == [{"cidr_block": "10.0.0.0/16", "tags": {**both, "Name": "fraud"}, **dns}]
+    assert told["ec2_vpc_igw"] == []
+    assert told["ec2_vpc_nat_gateway"]["eu-west-2a"]["address_tags"] == {**both, "Name": "fraud-nat"}
+    assert told["ec2_vpc_endpoint"] == [{"route_table_ids": [table], "tags": {**both, "Name": "fraud-s3"}}]
+    assert set(told["ec2_security_group"]) == {f"fraud-{kind}" for kind in inventory.GROUPS} and len(told["ec2_vpc_subnet"]) == 4
     assert live["s3_prefix_list_id"].startswith("pl-") and live["default_security_group_id"].startswith("sg-")
 
 

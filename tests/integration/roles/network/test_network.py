@@ -92,7 +92,7 @@ def logged(local_aws):
 
 def test_the_quartet_and_what_it_makes(run_role, ec2, logged):
     predicted = run_role("network", logged, BOTH, check=True)
-    assert predicted.rc == 0 and predicted.changed > 0 and predicted.writes == []
+    assert predicted.rc == 0 and predicted.changed > 0 and predicted.writes == [], predicted.stdout
     assert predicted.outputs["vpc_id"] is None and predicted.outputs["public_subnet_ids"] == []
 
     made = run_role("network", logged, BOTH)
@@ -119,6 +119,81 @@ def test_the_quartet_and_what_it_makes(run_role, ec2, logged):
     again = run_role("network", {"network_name": NAME}, ("absent", "info"))
     assert (again.rc, again.changed, again.writes) == (0, 0, [])
     assert not any(again.outputs.values())
+
+
+def shape(ec2):
+    """What there is of the network that can be changed by hand: (kind, id) -> tags and properties."""
+    found = everything(ec2)
+    shapes = {}
+    for kind, properties in PROPERTIES.items():
+        for one in found[kind]:
+            tags = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
+            shapes[kind, one[IDS[kind]]] = tags, properties(ec2, one)
+    return shapes
+
+
+IDS = {
+    "vpcs": "VpcId",
+    "subnets": "SubnetId",
+    "internet_gateways": "InternetGatewayId",
+    "nat_gateways": "NatGatewayId",
+    "addresses": "AllocationId",
+    "route_tables": "RouteTableId",
+    "endpoints": "VpcEndpointId",
+    "groups": "GroupId",
+}
+PROPERTIES = {
+    "vpcs": lambda ec2, one: [
+        ec2.describe_vpc_attribute(VpcId=one["VpcId"], Attribute=f"enable{name}")[f"Enable{name}"] for name in ("DnsSupport", "DnsHostnames")
+    ],
+    "subnets": lambda _ec2, one: one["MapPublicIpOnLaunch"],
+    "internet_gateways": lambda _ec2, one: one["Attachments"],
+    "nat_gateways": lambda _ec2, one: one["SubnetId"],
+    "addresses": lambda _ec2, one: one["PublicIp"],
+    "route_tables": lambda _ec2, one: (
+        sorted(str(sorted(route.items())) for route in one["Routes"]),
+        sorted(association["SubnetId"] for association in one["Associations"]),
+    ),
+    "endpoints": lambda _ec2, one: sorted(one["RouteTableIds"]),
+    "groups": lambda _ec2, one: (rules(one["IpPermissions"]), rules(one["IpPermissionsEgress"])),
+}
+
+
+def retag(ec2, made):
+    for kind, one in made:
+        ec2.create_tags(Resources=[one], Tags=[{"Key": "team", "Value": f"theirs-{kind}"}])
+    return set(made)
+
+
+def rearrange(ec2, made):
+    """Changes something of every part that something but its tags can be changed of; answers what differs then."""
+    ids = {kind: [one for of, one in made if of == kind] for kind in IDS}
+    ec2.modify_vpc_attribute(VpcId=ids["vpcs"][0], EnableDnsHostnames={"Value": False})
+    ec2.modify_subnet_attribute(SubnetId=ids["subnets"][0], MapPublicIpOnLaunch={"Value": True})
+    for table, number in zip(everything(ec2)["route_tables"], range(3)):
+        if number == 0:
+            ec2.delete_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0")
+        elif number == 1:
+            ec2.create_route(
+                RouteTableId=table["RouteTableId"], DestinationCidrBlock="192.0.2.0/24", NatGatewayId=ids["nat_gateways"][0]
+            )
+        else:
+            ec2.disassociate_route_table(AssociationId=table["Associations"][0]["RouteTableAssociationId"])
+    more = {"IpProtocol": "udp", "FromPort": 53, "ToPort": 54, "IpRanges": [{"CidrIp": "192.0.2.0/24"}]}
+    for group in ids["groups"]:
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[more])
+    return {(kind, one) for kind in ("vpcs", "route_tables", "groups") for one in ids[kind]} | {("subnets", ids["subnets"][0])}
+
+
+@pytest.mark.usefixtures("clean")
+def test_what_was_changed_by_hand_is_mended(run_role, ec2):
+    assert run_role("network", VARIABLES, BOTH).rc == 0
+    made = shape(ec2)
+    for change in (retag, rearrange):
+        changed = change(ec2, made)
+        assert {one for one, what in shape(ec2).items() if what != made[one]} == changed
+        mended = run_role("network", VARIABLES, BOTH)
+        assert mended.rc == 0 and shape(ec2) == made, mended.stdout
 
 
 @pytest.mark.long
