@@ -129,13 +129,16 @@ class Reader:
         self.name = name
         self.given = given
         self.region = region
+        self._by_tag = [{"Name": f"tag:{inventory.OWNER_TAG}", "Values": [name]}]
         self._action = ""
+        # What the latest look at what is slow has found.
+        self._slow: tuple[list[dict[str, Any]], list[dict[str, Any]]] | None = None
 
     def read(self) -> dict[str, list[dict[str, Any]]]:
         """EC2's answers, as ``network_inventory.summary`` takes them."""
         # VPCs and groups are asked for by name too, to find foreign ones; everything else only by tag.
-        by_tag = [{"Name": f"tag:{inventory.OWNER_TAG}", "Values": [self.name]}]
-        vpcs = self._all("describe_vpcs", "Vpcs", Filters=by_tag)
+        gateways, endpoints = self._slow or self._look_at_slow()
+        vpcs = self._all("describe_vpcs", "Vpcs", Filters=self._by_tag)
         if self.given["vpc_id"]:
             vpcs += self._all("describe_vpcs", "Vpcs", Filters=[{"Name": "vpc-id", "Values": [self.given["vpc_id"]]}])
         else:
@@ -144,13 +147,13 @@ class Reader:
             self._add_dns(vpcs)
         return {
             "vpcs": vpcs,
-            "subnets": self._subnets(by_tag),
-            "internet_gateways": self._all("describe_internet_gateways", "InternetGateways", Filters=by_tag),
-            "nat_gateways": self._all("describe_nat_gateways", "NatGateways", Filter=by_tag),
-            "addresses": self._all("describe_addresses", "Addresses", Filters=by_tag),
-            "route_tables": self._all("describe_route_tables", "RouteTables", Filters=by_tag),
-            "endpoints": self._all("describe_vpc_endpoints", "VpcEndpoints", Filters=by_tag),
-            "flow_logs": self._all("describe_flow_logs", "FlowLogs", Filter=by_tag),
+            "subnets": self._subnets(),
+            "internet_gateways": self._all("describe_internet_gateways", "InternetGateways", Filters=self._by_tag),
+            "nat_gateways": gateways,
+            "addresses": self._all("describe_addresses", "Addresses", Filters=self._by_tag),
+            "route_tables": self._all("describe_route_tables", "RouteTables", Filters=self._by_tag),
+            "endpoints": endpoints,
+            "flow_logs": self._all("describe_flow_logs", "FlowLogs", Filter=self._by_tag),
             "groups": self._groups(vpcs),
             "network_acls": self._network_acls(vpcs),
             "prefix_lists": self._all(
@@ -162,11 +165,13 @@ class Reader:
 
     def slow(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """What takes its time: NAT gateways and interface endpoints."""
-        by_tag = [{"Name": f"tag:{inventory.OWNER_TAG}", "Values": [self.name]}]
-        gateways = self._all("describe_nat_gateways", "NatGateways", Filter=by_tag)
-        endpoints = self._all("describe_vpc_endpoints", "VpcEndpoints", Filters=by_tag)
-        ours = ([one for one in found if inventory.is_ours(one, self.name)] for found in (gateways, endpoints))
-        return inventory.nat_gateways(next(ours)), inventory.interface_endpoints(next(ours))
+        self._slow = gateways, endpoints = self._look_at_slow()
+        ours = inventory.ours(self.name, {"gateways": gateways, "endpoints": endpoints})
+        return inventory.nat_gateways(ours["gateways"]), inventory.interface_endpoints(ours["endpoints"])
+
+    def _look_at_slow(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        gateways = self._all("describe_nat_gateways", "NatGateways", Filter=self._by_tag)
+        return gateways, self._all("describe_vpc_endpoints", "VpcEndpoints", Filters=self._by_tag)
 
     def explain(self, error: Exception) -> str:
         """One line about an error that the latest question raised."""
@@ -182,9 +187,9 @@ class Reader:
                     told = self.client.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute=option, aws_retry=True)
                     vpc[attribute] = told[attribute]["Value"]
 
-    def _subnets(self, by_tag: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _subnets(self) -> list[dict[str, Any]]:
         if not self.given["vpc_id"]:
-            return self._all("describe_subnets", "Subnets", Filters=by_tag)
+            return self._all("describe_subnets", "Subnets", Filters=self._by_tag)
         return self._all("describe_subnets", "Subnets", Filters=[{"Name": "vpc-id", "Values": [self.given["vpc_id"]]}])
 
     def _network_acls(self, vpcs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -122,8 +122,9 @@ class Weakened:
         self.client("rds").modify_db_parameter_group(DBParameterGroupName=group, Parameters=[parameter])
 
     def public_database(self) -> None:
-        """An address for everybody, and a way to it: its subnets lead to the internet like those of the load balancer."""
+        """An address for everybody, and a way to it: its subnets lead to the internet, and its group lets everybody in."""
         ec2 = self.client("ec2")
+        self.open_group("rds", _database(self.client("rds"), self.name)["Endpoint"]["Port"])
         (gateway,) = ec2.describe_internet_gateways(Filters=self.by_tag)["InternetGateways"]
         subnets = {one["SubnetIdentifier"] for one in _database(self.client("rds"), self.name)["DBSubnetGroup"]["Subnets"]}
         for table in ec2.describe_route_tables(Filters=self.by_tag)["RouteTables"]:
