@@ -18,6 +18,7 @@ KEPT = "local-aws-bytecode"
 # Continues the script that answers as pip: `$target` is the folder of the packages.
 KEEP_SCRIPT = f"""
 if [ -n "$PYTHONPYCACHEPREFIX" ]; then
+    target=$(cd "$target" && pwd)
     kept=$UV_CACHE_DIR/{KEPT}/$(cd "$target" && ls -d ./*.dist-info | sha256sum | cut -c 1-64)
     rm -rf "$PYTHONPYCACHEPREFIX$target"
     mkdir -p "$kept" "$PYTHONPYCACHEPREFIX${{target%/*}}"

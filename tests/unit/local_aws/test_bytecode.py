@@ -44,7 +44,8 @@ class Machine:
         pip.write_text(
             images.pip_script(str(self.uv), image.folder, {"UV_CACHE_DIR": str(self.cache)}), encoding="utf-8"
         )
-        subprocess.run(["sh", str(pip), "install", "--target", str(packages)], env=variables, check=True)
+        # From the folder above, by a relative path.
+        subprocess.run(["sh", str(pip), "install", "--target", packages.name], env=variables, cwd=folder, check=True)
         return packages, variables
 
     def kept(self):
