@@ -124,7 +124,8 @@ def interval(seconds: float) -> int:
 
 def picture(title: str, rows: list[Bar]) -> str:
     """An SVG document."""
-    total = max((row.ended for row in rows), default=0.0) or 1.0
+    # A run of less than a millisecond is drawn as one.
+    total = max([0.001, *(row.ended for row in rows)])
     scale = CHART / total
     width, bottom = LABELS + CHART + TIMES, TOP + ROW * len(rows)
     drawn = [

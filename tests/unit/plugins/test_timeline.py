@@ -9,7 +9,7 @@ import itertools
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.mlops.mlflow_aws.plugins.plugin_utils.timeline import (
@@ -106,6 +106,7 @@ def test_the_critical_path_has_no_gap(run):
 
 
 @given(RUNS)
+@example(steps(("", "main", f"{NAT}!", 5e-324), ("network", "main", f"{NAT}!", 0.0)))
 def test_every_run_can_be_drawn(run):
     rows = bars(run)
     drawn = ElementTree.fromstring(picture("Deploy <MLflow> & more", rows))
