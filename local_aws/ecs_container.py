@@ -90,7 +90,7 @@ class Container:
         self._folder = folder
         self._logs = logs
         self._label = label
-        # What is of this machine, not of the container.
+        # Under a read-only root too: what is of this machine, not of the container.
         self._writable = writable
         self._group: Any = None
         self._pump: LogPump | None = None
