@@ -5,14 +5,15 @@
 
 moto 5.2.5 takes any alarm, begins it as OK and leaves it there, forgets the state when the alarm is put again, keeps
 the tags of deleted alarms, lets anybody publish in AWS's namespaces, takes data of more dimensions for those of fewer,
-in GetMetricData knows no percentiles and takes data of other namespaces, knows no alarm history, and takes any JSON for a dashboard.
+in GetMetricStatistics begins periods at the first datum, in GetMetricData knows no percentiles and takes data of other
+namespaces, knows no alarm history, and takes any JSON for a dashboard.
 The API: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from moto.cloudwatch import models, responses
@@ -146,18 +147,27 @@ def _patch_metrics(kept: metrics.Metrics) -> None:
         with kept.lock:
             plain_put(self, namespace, metric_data)
 
-    def get_metric_statistics(self: Any, *args: Any, dimensions: Any = (), **kwargs: Any) -> Any:
-        """A metric is what has exactly these dimensions."""
+    def get_metric_statistics(
+        self: Any, namespace: str, metric_name: str, start_time: datetime, end_time: datetime, period: int, stats: list[str],
+        dimensions: Any = (), unit: str | None = None,
+    ) -> list[models.Statistics]:
+        """A metric is what has exactly these dimensions; its periods begin at the whole minute, where moto's begin at the first datum."""
+        start, step = start_time.replace(second=0, microsecond=0), timedelta(seconds=period)
         wanted = {(one["Name"], one["Value"]) for one in dimensions or ()}
-        found = plain_statistics(self, *args, dimensions=dimensions, **kwargs)
-        for one in found:
-            one.metric_data = [datum for datum in one.metric_data if set(metrics.series_of(datum)[2]) == wanted]
-        return [one for one in found if one.metric_data]
+        periods: dict[int, models.Statistics] = {}
+        for found in plain_statistics(self, namespace, metric_name, start, end_time, period, stats, dimensions=dimensions, unit=unit):
+            for datum in found.metric_data:
+                if set(metrics.series_of(datum)[2]) == wanted:
+                    number = (datum.timestamp - start) // step
+                    kept_in = periods.setdefault(number, models.Statistics(stats, start + number * step, datum.unit))
+                    kept_in.metric_data.append(datum)
+        return list(periods.values())
 
     def get_metric_data(
         self: Any, queries: list[dict[str, Any]], start_time: datetime, end_time: datetime, scan_by: str = "TimestampDescending"
     ) -> list[dict[str, Any]]:
         start, end = (one.replace(tzinfo=one.tzinfo or timezone.utc, microsecond=0).timestamp() for one in (start_time, end_time))
+        start -= start % metrics.MINUTE
         if start >= end:
             raise ValidationError("The parameter StartTime must be less than the parameter EndTime.")
         if any("MetricStat" not in query for query in queries):
@@ -174,7 +184,10 @@ def _patch_metrics(kept: metrics.Metrics) -> None:
         return {(each.name, each.value) for each in one} == {(each.name, each.value) for each in other}
 
     replace(BACKEND, "put_metric_data", put_metric_data, ("self", "namespace", "metric_data"))
-    replace(BACKEND, "get_metric_statistics", get_metric_statistics)
+    replace(
+        BACKEND, "get_metric_statistics", get_metric_statistics,
+        ("self", "namespace", "metric_name", "start_time", "end_time", "period", "stats", "dimensions", "unit"),
+    )  # fmt: skip
     replace(BACKEND, "get_metric_data", get_metric_data, ("self", "queries", "start_time", "end_time", "scan_by"))
     replace(models, "are_dimensions_same", are_dimensions_same, ("metric_dimensions", "dimensions"))
 

@@ -311,8 +311,10 @@ def causes(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
     if diagnosis_symptoms.is_whole(facts) and not diagnosis_symptoms.failed_checks(facts):
         return
     yield from filter(None, map(said, _events(facts)))
+    # A health check at another path than /health is refused by its host, which is the target's address. Its path is the cause.
+    health_checks = tuple(f"invalid Host header: {target['id']}:{target['port']}" for target in facts["targets"])
     for task in facts["tasks"]:
-        yield from _heard(task, task["log"], RUNNING_LESS)
+        yield from _heard(task, [line for line in task["log"] if not line.endswith(health_checks)], RUNNING_LESS)
 
 
 def _heard(task: dict[str, t.Any], lines: list[str], less: int) -> t.Iterator[Cause]:

@@ -101,8 +101,8 @@ def unstartable(edit: t.Callable[[dict], None], **size: str) -> Injection:
         ecs, before = live.client("ecs"), faults.service(live)
         arn = faults.registered(live, edit, **size)
         ecs.update_service(cluster=live.name, service=live.name, taskDefinition=arn)
-        until(lambda: failed_tasks(live, arn), 240, "a task that fails")
         try:
+            until(lambda: failed_tasks(live, arn), 240, "a task that fails")
             yield {}
         finally:
             ecs.update_service(cluster=live.name, service=live.name, taskDefinition=before["taskDefinition"])

@@ -59,7 +59,7 @@ AILMENTS = {
     "image that does not exist": Ailment(ailments.unstartable(ailments.image), "image_not_found", "CannotPullContainerError"),
     "image that does not exist, rolled back": Ailment(ailments.given_up(ailments.image), "image_not_found", "CannotPullContainerError"),
     "too little memory": Ailment(
-        ailments.unstartable(lambda container: None, cpu="256", memory="512"), "out_of_memory", "OutOfMemoryError"
+        ailments.unstartable(faults.environment(LAUNCHER_WORKERS="4"), cpu="256", memory="512"), "out_of_memory", "OutOfMemoryError"
     ),
     "port twice in the database's address": Ailment(ailments.unstartable(ailments.port_twice), "database_port_twice", ":5432"),
     "environment that MLflow cannot have": Ailment(

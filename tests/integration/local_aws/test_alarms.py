@@ -297,6 +297,20 @@ def test_databases_are_measured(aws):
             client.close()
 
 
+def test_statistics_are_of_whole_minutes(aws):
+    minute = time.time() // 60 * 60 - 180
+    series = {"namespace": "AWS/ECS", "metric": "CPUUtilization", "dimensions": {"ServiceName": "whole-minutes"}}
+    # Less than a minute lies between the first and the last of them.
+    post(aws, [{**series, "value": value, "timestamp": minute + second} for second, value in ((50, 10), (65, 20), (100, 30))])
+    start = datetime.datetime.fromtimestamp(minute + 7, datetime.timezone.utc)
+    asked = {
+        "Namespace": "AWS/ECS", "MetricName": "CPUUtilization", "Dimensions": [{"Name": "ServiceName", "Value": "whole-minutes"}],
+        "StartTime": start, "EndTime": start + datetime.timedelta(minutes=3), "Period": 60, "Statistics": ["Average"],
+    }  # fmt: skip
+    found = aws.client("cloudwatch").get_metric_statistics(**asked)["Datapoints"]
+    assert [(one["Timestamp"].timestamp(), one["Average"]) for one in found] == [(minute, 10), (minute + 60, 25)]
+
+
 def measured(aws: LocalAws, namespace: str, name: str, dimensions: dict, least: float, seconds: float = 60) -> float:
     """The maximum of a metric, as soon as it is `least`."""
     deadline = time.monotonic() + seconds

@@ -160,6 +160,9 @@ def test_a_running_server_is_heard_only_where_something_is_wrong():
     failed = [{"name": "admin_login", "status": "failed", "latency_ms": 1.0, "message": "HTTP 500", "remedy": ""}]
     found = diagnosis.diagnose(diagnosed.facts(tasks=[task], http=failed))
     assert [cause.id for cause in found.causes] == ["host_refused"] and found.causes[0].likelihood < 60
+    # Health checks have the address of their target for a host.
+    checks = [diagnosed.stopped("", [line.replace("other.example.com", "10.0.0.4:5000")], status="RUNNING")]
+    assert [cause.id for cause in diagnosis.diagnose(diagnosed.facts(tasks=checks, http=failed)).causes] == ["unknown"]
 
 
 @given(st.lists(st.text(), max_size=5), st.text())
