@@ -121,7 +121,7 @@ def test_all_data_and_grants_come_along_from_2_18_to_3_17(deployed, changed):
     assert users.failures == [], (users.sent, users.failures[:10])
     assert running_version(deployment) == "3.17.2" and note(deployment) is None
     assert len(snapshots(deployment)) == 1 and snapshots(deployment)[0] in told
-    assert "0 of" in told and "refused: 'ann' on experiment '3'" in told and "refused: 'bob' on registered_model 'churn'" in told
+    assert "0 of" in told and "refused 'ann' on experiment '3'" in told and "refused 'bob' on registered_model 'churn'" in told
     after = tracked.dump(admin)
     assert tracked.digest(after) == tracked.digest(before), [key for key in before if before[key] != after[key]]
     assert tracked.access(admin.uri) == allowed
