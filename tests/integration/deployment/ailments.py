@@ -36,15 +36,16 @@ def failed_tasks(live: Deployment, definition: str = "") -> set[str]:
 
 
 @contextlib.contextmanager
-def task_fails_anew(live: Deployment) -> t.Iterator[None]:
-    """A task is killed, and its successor does not start; whoever comes back mends, and the service gets steady."""
+def task_fails_anew(live: Deployment, mend: t.Callable[[], t.Any]) -> t.Iterator[Options]:
+    """A task is killed, and its successor does not start until it is mended, which happens in any case."""
     definition, before = faults.service(live)["taskDefinition"], failed_tasks(live)
     count = faults.service(live)["desiredCount"]
-    live.aws.kill_a_task(live.name)
-    until(lambda: len(failed_tasks(live) - before) >= 2, 150, "a second failure")
     try:
-        yield
+        live.aws.kill_a_task(live.name)
+        until(lambda: len(failed_tasks(live) - before) >= 2, 150, "a second failure")
+        yield {}
     finally:
+        mend()
         faults.await_steady(live, definition, count)
 
 
@@ -56,11 +57,8 @@ def secret(name: str, change: t.Callable[[dict[str, str]], dict[str, str]]) -> I
         client, identifier = live.client("secretsmanager"), f"{live.name}/{name}"
         right = client.get_secret_value(SecretId=identifier)["SecretString"]
         client.put_secret_value(SecretId=identifier, SecretString=json.dumps(change(json.loads(right))))
-        with task_fails_anew(live):
-            try:
-                yield {}
-            finally:
-                client.put_secret_value(SecretId=identifier, SecretString=right)
+        with task_fails_anew(live, lambda: client.put_secret_value(SecretId=identifier, SecretString=right)) as options:
+            yield options
 
     return inject
 
@@ -69,11 +67,8 @@ def secret(name: str, change: t.Callable[[dict[str, str]], dict[str, str]]) -> I
 def secret_deleted(live: Deployment, _folder: Path) -> t.Iterator[Options]:
     client, identifier = live.client("secretsmanager"), f"{live.name}/server-key"
     client.delete_secret(SecretId=identifier, RecoveryWindowInDays=7)
-    with task_fails_anew(live):
-        try:
-            yield {}
-        finally:
-            client.restore_secret(SecretId=identifier)
+    with task_fails_anew(live, lambda: client.restore_secret(SecretId=identifier)) as options:
+        yield options
 
 
 def without_policy(kind: str, restart: bool) -> Injection:
@@ -84,11 +79,16 @@ def without_policy(kind: str, restart: bool) -> Injection:
         iam, role = live.client("iam"), f"{live.name}-{kind}"
         policy = iam.get_role_policy(RoleName=role, PolicyName="mlflow")["PolicyDocument"]
         iam.delete_role_policy(RoleName=role, PolicyName="mlflow")
-        with task_fails_anew(live) if restart else contextlib.nullcontext():
-            try:
-                yield {}
-            finally:
-                iam.put_role_policy(RoleName=role, PolicyName="mlflow", PolicyDocument=json.dumps(policy))
+
+        def mend() -> None:
+            iam.put_role_policy(RoleName=role, PolicyName="mlflow", PolicyDocument=json.dumps(policy))
+
+        with contextlib.ExitStack() as mended:
+            if restart:
+                mended.enter_context(task_fails_anew(live, mend))
+            else:
+                mended.callback(mend)
+            yield {}
 
     return inject
 
@@ -159,12 +159,13 @@ def newer_schema(live: Deployment, _folder: Path) -> t.Iterator[Options]:
     cursor.execute("SELECT version_num FROM alembic_version")
     (right,) = cursor.fetchone()
     cursor.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
-    with task_fails_anew(live):
-        try:
-            yield {}
-        finally:
-            cursor.execute("UPDATE alembic_version SET version_num = %s", (right,))
-            connection.close()
+
+    def mend() -> None:
+        cursor.execute("UPDATE alembic_version SET version_num = %s", (right,))
+        connection.close()
+
+    with task_fails_anew(live, mend) as options:
+        yield options
 
 
 @contextlib.contextmanager
