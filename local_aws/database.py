@@ -35,6 +35,8 @@ from .processes import Processes
 SUPERUSER = "rdsadmin"
 START_SECONDS = 60
 STOP_SECONDS = 20
+# PostgreSQL needs as much to begin another file of its log, without which it ends.
+LOG_FILE_BYTES = 16 * 1024**2
 # The settings of the parameter group; a running server reads them again.
 PARAMETERS_FILE = "parameters.conf"
 log = logging.getLogger(__name__)
@@ -209,6 +211,15 @@ class PostgresServer:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    @property
+    def has_room(self) -> bool:
+        return shutil.disk_usage(self._folder).free > LOG_FILE_BYTES
 
     def run(self, statement: str, database: str = "postgres") -> str:
         """Run SQL as the superuser; the statement goes through standard input, since it may hold a password."""

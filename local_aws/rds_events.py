@@ -31,6 +31,7 @@ EVENTS = {
     "created": ("0005", "creation", "DB instance created"),
     "deleted": ("0003", "deletion", "DB instance deleted"),
     "restarted": ("0006", "availability", "DB instance restarted"),
+    "full": ("0007", "low storage", "Allocated storage has been exhausted. Allocate additional storage to resolve."),
     "modified": ("0014", "configuration change", "Finished applying modification to DB instance class"),
     "upgraded": ("0049", "maintenance", "Database instance patched"),
     "password": ("0016", "configuration change", "Reset master credentials"),

@@ -64,6 +64,19 @@ class Instances:
         """Each instance whose server runs, and the server."""
         return [(self._instances[arn], server) for arn, server in list(self._servers.items()) if server.running]
 
+    def recover(self) -> None:
+        """Start a server again that has ended by itself, as RDS does; while the disk is full it has to wait."""
+        for arn, server in list(self._servers.items()):
+            instance = self._instances[arn]
+            if not server.ended or instance.status not in ("available", "storage-full"):
+                continue
+            if server.has_room:
+                instance.status = "rebooting"
+                self.background(self.reboot, instance)
+            elif instance.status == "available":
+                instance.status = "storage-full"
+                self._tell(instance, "full")
+
     def background(self, work: Callable[..., None], instance: Any, *arguments: Any) -> None:
         threading.Thread(target=self._guarded, args=(work, instance, *arguments), daemon=True).start()
 

@@ -39,6 +39,8 @@ class LocalAws:
     port: int
     directory: Path
     more_environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    # A command that runs the daemon, such as one that gives it namespaces of its own.
+    wrapper: tuple[str, ...] = ()
 
     @property
     def endpoint_url(self) -> str:
@@ -63,7 +65,7 @@ class LocalAws:
 
     def command(self, word: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "local_aws", word],
+            [*(self.wrapper if word == "up" else ()), sys.executable, "-m", "local_aws", word],
             cwd=ROOT, env={**self.environment, **self.more_environment}, capture_output=True, text=True, timeout=180,
             check=False,
         )  # fmt: skip
@@ -116,11 +118,18 @@ class LocalAws:
                     return address
         raise AssertionError(f"nothing listens on {address}")
 
+    def kill_a_database(self, address: str) -> None:
+        """SIGKILL the server at the address with all its processes, as when a machine is out of memory."""
+        (server,) = (one for one in self.processes() if f"listen_addresses={address}" in one.cmdline())
+        for process in [server, *server.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
 
 @contextlib.contextmanager
-def local_aws(directory: Path, **environment: str) -> t.Iterator[LocalAws]:
-    """Up on entry, down on exit; `environment` is that of the daemon in addition."""
-    aws = LocalAws(free_port(), directory, environment)
+def local_aws(directory: Path, *wrapper: str, **environment: str) -> t.Iterator[LocalAws]:
+    """Up on entry, down on exit; `environment` is that of the daemon in addition, `wrapper` a command that runs it."""
+    aws = LocalAws(free_port(), directory, environment, wrapper)
     up = aws.command("up")
     assert up.returncode == 0, up.stdout + up.stderr
     try:

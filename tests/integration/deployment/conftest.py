@@ -33,12 +33,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="session")
 def local_aws_factory(
     tmp_path_factory: pytest.TempPathFactory, authority: Authority
-) -> t.Callable[[], t.ContextManager[LocalAws]]:
+) -> t.Callable[..., t.ContextManager[LocalAws]]:
     trusted = authority.folder / "trusted.pem"
     # Besides whom this machine trusts: tasks install packages, maybe through a company's proxy.
     usual = ssl.get_default_verify_paths().cafile or certifi.where()
     trusted.write_bytes(Path(usual).read_bytes() + authority.path.read_bytes())
-    return lambda: local_aws(tmp_path_factory.mktemp("local_aws") / "state", SSL_CERT_FILE=str(trusted))
+    return lambda *wrapper: local_aws(tmp_path_factory.mktemp("local_aws") / "state", *wrapper, SSL_CERT_FILE=str(trusted))
 
 
 @pytest.fixture

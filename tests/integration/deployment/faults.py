@@ -314,15 +314,22 @@ def shipped_password(live: Deployment, _folder: Path) -> t.Iterator[Options]:
 
 
 @contextlib.contextmanager
-def wrong_password_in_secrets_manager(live: Deployment, _folder: Path) -> t.Iterator[Options]:
-    username, password = live.admin()
-    put = live.client("secretsmanager").put_secret_value
+def wrong_secret(live: Deployment, name: str) -> t.Iterator[str]:
+    """Secrets Manager has another password than the server behind it."""
+    client, identifier = live.client("secretsmanager"), f"{live.name}/{name}"
+    right = client.get_secret_value(SecretId=identifier)["SecretString"]
     wrong = secrets.token_urlsafe(24)
-    put(SecretId=f"{live.name}/admin", SecretString=json.dumps({"username": username, "password": wrong}))
+    client.put_secret_value(SecretId=identifier, SecretString=json.dumps({**json.loads(right), "password": wrong}))
     try:
-        yield {"password": wrong}
+        yield wrong
     finally:
-        put(SecretId=f"{live.name}/admin", SecretString=json.dumps({"username": username, "password": password}))
+        client.put_secret_value(SecretId=identifier, SecretString=right)
+
+
+@contextlib.contextmanager
+def wrong_password_in_secrets_manager(live: Deployment, _folder: Path) -> t.Iterator[Options]:
+    with wrong_secret(live, "admin") as password:
+        yield {"password": password}
 
 
 @contextlib.contextmanager

@@ -65,20 +65,14 @@ def test_a_server_that_cannot_start_tells_why_and_the_old_one_goes_on(live):
 @pytest.mark.long
 def test_a_wrong_database_password_is_told_from_the_log_of_the_tasks(live):
     """Changed behind the deployment's back, it shows when a task is started anew."""
-    secrets = live.client("secretsmanager")
-    right = secrets.get_secret_value(SecretId=f"{live.name}/database")["SecretString"]
-    wrong = json.dumps({**json.loads(right), "password": "not-the-right-password"})
-    secrets.put_secret_value(SecretId=f"{live.name}/database", SecretString=wrong)
-    try:
+    with faults.wrong_secret(live, "database") as wrong:
         live.aws.kill_a_task(live.name)
         started = time.monotonic()
         said = reason(live.play("site", "-e", "ecs_mlflow_wait_timeout=40"))
         assert "not steady after 40 s" in said and "refuses the login" in said, said
-        assert "not-the-right-password" not in said
+        assert wrong not in said
         assert time.monotonic() - started < 180
         assert faults.serves(live)
-    finally:
-        secrets.put_secret_value(SecretId=f"{live.name}/database", SecretString=right)
     recovers(live)
 
 

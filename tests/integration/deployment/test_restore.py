@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -18,6 +19,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.integration import disk
+from tests.integration.aws import LocalAws
 from tests.integration.deployment import content, faults
 from tests.integration.deployment.conftest import LIVE, Deployment
 from tests.integration.deployment.load import Load
@@ -90,13 +93,23 @@ class Before(t.NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def used(local_aws_factory: t.Callable, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Deployment]:
+def aws(local_aws_factory: t.Callable) -> t.Iterator[LocalAws]:
+    with local_aws_factory(*disk.NAMESPACE) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def volume(aws: LocalAws) -> disk.DatabaseDisk:
+    return disk.DatabaseDisk(aws, 3000)
+
+
+@pytest.fixture(scope="module")
+def used(aws: LocalAws, volume: disk.DatabaseDisk, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     """A deployment with a thousand runs, and two inventories in one."""
-    with local_aws_factory() as aws:
-        deployment = Deployment(aws, "local", NAME, tmp_path_factory.mktemp("deployments"), variables=LIVE)
-        played(deployment, "site")
-        content.fill(deployment, RUNS)
-        yield deployment
+    deployment = Deployment(aws, "local", NAME, tmp_path_factory.mktemp("deployments"), variables=LIVE)
+    played(deployment, "site")
+    content.fill(deployment, RUNS)
+    return deployment
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +251,30 @@ def test_a_newer_schema_is_refused_while_the_old_database_serves(used: Deploymen
     # It says how to go on: finish it, or delete what is beside.
     assert "a restore in place is not finished" in refused(used)
     lose(used, f"{NAME}-db-restored")
+    assert content.dump(used) == saved.dump
+
+
+def test_a_database_that_cannot_be_made_leaves_the_old_one_serving(used: Deployment, saved: Before, volume: disk.DatabaseDisk) -> None:
+    """There is no room for the data of the snapshot."""
+    wanted = ("-e", "restore_in_place=true", "-e", f"restore_snapshot={saved.snapshot}", "-e", "restore_again=true")
+    with Load(used.outputs()["tracking_uri"], used.admin(), clients=1) as users:
+        with volume.full():
+            run = used.play("restore", *wanted)
+        assert run.returncode != 0 and "its status is failed: RDS could not make it" in said(run), run.stdout[-4000:]
+        lose(used, f"{NAME}-db-restored")
+    assert users.failures == [] and content.dump(used) == saved.dump
+
+
+def test_secrets_that_do_not_fit_the_snapshot_hold_for_what_is_restored(used: Deployment, saved: Before) -> None:
+    lose(used)
+    with contextlib.ExitStack() as wrong:
+        for name in ("database", "admin"):
+            wrong.enter_context(faults.wrong_secret(used, name))
+        played(used, "restore", f"restore_snapshot={saved.snapshot}")
+        assert content.dump(used) == saved.dump
+    # Put back, they are the ones that do not fit.
+    lose(used)
+    played(used, "restore", f"restore_snapshot={saved.snapshot}")
     assert content.dump(used) == saved.dump
 
 

@@ -19,11 +19,15 @@ import urllib.request
 import psycopg2
 import pytest
 
-from tests.integration.aws import ROOT
+from tests.integration import disk
+from tests.integration.aws import ROOT, LocalAws
 from tests.integration.deployment.conftest import LIVE, Deployment, changed
+from tests.integration.deployment.faults import until, wrong_secret
 from tests.integration.deployment.load import Load
 
 pytestmark = pytest.mark.long
+# What does not depend on the version.
+NEWEST = pytest.mark.parametrize("version", ["3.17.2"], indirect=True, scope="module")
 SECRETS = ("database", "admin", "server-key")
 USERS = {
     "access_users": [{"name": "ada"}, {"name": "loader"}],
@@ -48,14 +52,29 @@ MOMENTS = [
 
 
 @pytest.fixture(scope="module", params=["3.17.2", "2.18.0"])
-def used(request: pytest.FixtureRequest, local_aws_factory: t.Callable, tmp_path_factory: t.Any) -> t.Iterator[Deployment]:
+def version(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def aws(version: str, local_aws_factory: t.Callable) -> t.Iterator[LocalAws]:
+    with local_aws_factory(*disk.NAMESPACE) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def volume(aws: LocalAws) -> disk.DatabaseDisk:
+    return disk.DatabaseDisk(aws, 500)
+
+
+@pytest.fixture(scope="module")
+def used(version: str, aws: LocalAws, volume: disk.DatabaseDisk, tmp_path_factory: t.Any) -> Deployment:
     """Two small tasks of a version, and users whose passwords the deployment keeps."""
-    with local_aws_factory() as aws:
-        variables = {**LIVE, **USERS, "mlflow_version": request.param, "mlflow_workers": 2}
-        deployment = Deployment(aws, "local", "mlflow-demo", tmp_path_factory.mktemp("deployments"), variables=variables)
-        made = deployment.play("site")
-        assert made.returncode == 0, made.stdout[-6000:]
-        yield deployment
+    variables = {**LIVE, **USERS, "mlflow_version": version, "mlflow_workers": 2}
+    deployment = Deployment(aws, "local", "mlflow-demo", tmp_path_factory.mktemp("deployments"), variables=variables)
+    made = deployment.play("site")
+    assert made.returncode == 0, made.stdout[-6000:]
+    return deployment
 
 
 def secret(used: Deployment, name: str, label: str = "AWSCURRENT") -> dict[str, str]:
@@ -83,9 +102,12 @@ def status(used: Deployment, username: str, password: str) -> int:
         return error.code
 
 
+def database_of(used: Deployment) -> dict:
+    return used.client("rds").describe_db_instances(DBInstanceIdentifier=used.outputs()["db_instance_id"])["DBInstances"][0]
+
+
 def database_lets_in(used: Deployment, username: str, password: str) -> bool:
-    rds = used.client("rds").describe_db_instances(DBInstanceIdentifier=used.outputs()["db_instance_id"])
-    place = rds["DBInstances"][0]["Endpoint"]
+    place = database_of(used)["Endpoint"]
     try:
         connection = psycopg2.connect(host=place["Address"], port=place["Port"], dbname="mlflow_db", user=username,
                                       password=password, connect_timeout=10)  # fmt: skip
@@ -98,8 +120,7 @@ def database_lets_in(used: Deployment, username: str, password: str) -> bool:
 
 def companions(used: Deployment) -> int:
     master = secret(used, "database")
-    rds = used.client("rds").describe_db_instances(DBInstanceIdentifier=used.outputs()["db_instance_id"])
-    place = rds["DBInstances"][0]["Endpoint"]
+    place = database_of(used)["Endpoint"]
     connection = psycopg2.connect(host=place["Address"], port=place["Port"], dbname="mlflow_db", user=master["username"],
                                   password=master["password"])  # fmt: skip
     with contextlib.closing(connection), connection.cursor() as cursor:
@@ -167,6 +188,7 @@ def test_everything_is_rotated_without_a_failed_request_and_what_was_known_is_re
     site_has_nothing_to_change(used)
 
 
+@NEWEST
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -200,8 +222,25 @@ def test_an_unfinished_deployment_is_not_rotated(used: Deployment) -> None:
         assert back.returncode == 0, back.stdout[-6000:]
 
 
-def kill(used: Deployment, moment: str, count: int, seconds: float) -> None:
-    """Run rotate.yml and kill it, with all its processes, so many seconds after a task has begun for the count-th time."""
+@NEWEST
+@pytest.mark.parametrize(
+    ("name", "message"), [("database", "refuses the login"), ("admin", "the server refuses this user name and password")]
+)
+def test_a_wrong_password_is_named_and_the_next_run_completes(used: Deployment, name: str, message: str) -> None:
+    before = snapshot(used)
+    with twenty_a_second(used) as load:
+        with wrong_secret(used, name):
+            run = rotate(used, "-e", f"rotate_secrets={name}")
+            assert run.returncode != 0 and message in " ".join(run.stdout.split()), run.stdout[-3000:]
+        assert secret(used, name) == before[name]
+        again = rotate(used, "-e", f"rotate_secrets={name}")
+        assert again.returncode == 0, again.stdout[-6000:]
+    assert load.failures == [] and is_settled(used), (load.sent, load.failures[:5])
+    assert secret(used, name) != before[name]
+
+
+def begun(used: Deployment, moment: str, count: int) -> subprocess.Popen[str]:
+    """A run of rotate.yml in which a task has begun for the count-th time."""
     run = subprocess.Popen(
         used.command("rotate", "-e", "break_lock=true"), cwd=ROOT, env=dict(used.aws.environment, PYTHONUNBUFFERED="1"),
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -210,11 +249,38 @@ def kill(used: Deployment, moment: str, count: int, seconds: float) -> None:
     for line in run.stdout:
         seen.append(line)
         if sum(moment in one for one in seen if one.startswith("TASK")) == count:
-            time.sleep(seconds)
-            os.killpg(run.pid, signal.SIGKILL)
-            break
+            return run
+    raise AssertionError("".join(seen[-30:]))
+
+
+@NEWEST
+def test_a_full_disk_loses_no_password_and_the_next_run_completes(used: Deployment, volume: disk.DatabaseDisk) -> None:
+    before = snapshot(used)
+    run = begun(used, "Make the companion in the database", 1)
+    with run, volume.full():
+        used.aws.kill_a_database(database_of(used)["Endpoint"]["Address"])
+        told = run.stdout.read()
+        assert database_of(used)["DBInstanceStatus"] == "storage-full"
+    assert run.returncode != 0, told
+    until(lambda: database_of(used)["DBInstanceStatus"] == "available", 60, "the database with room again")
+    current, admin = secret(used, "database"), secret(used, "admin")
+    assert current == before["database"] and database_lets_in(used, current["username"], current["password"])
+    assert admin != before["admin"] and status(used, "admin", admin["password"]) == 200
+    with twenty_a_second(used) as load:
+        again = rotate(used)
+    assert again.returncode == 0 and "the unfinished rotation was completed" in again.stdout, again.stdout[-6000:]
+    assert load.failures == [] and is_settled(used), (load.sent, load.failures[:5])
+    assert secret(used, "database") != before["database"]
+    site_has_nothing_to_change(used)
+
+
+def kill(used: Deployment, moment: str, count: int, seconds: float) -> None:
+    """Run rotate.yml and kill it, with all its processes, so many seconds after a task has begun for the count-th time."""
+    run = begun(used, moment, count)
+    time.sleep(seconds)
+    os.killpg(run.pid, signal.SIGKILL)
     run.stdout.close()
-    assert run.wait(timeout=60) == -signal.SIGKILL, "".join(seen[-30:])
+    assert run.wait(timeout=60) == -signal.SIGKILL
 
 
 def test_killed_at_each_step_nothing_is_lost_and_the_next_run_completes(used: Deployment) -> None:

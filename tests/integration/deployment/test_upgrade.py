@@ -14,8 +14,11 @@ import typing as t
 
 import pytest
 
+from tests.integration import disk
+from tests.integration.aws import LocalAws
 from tests.integration.deployment import tracked
 from tests.integration.deployment.conftest import LIVE, Deployment
+from tests.integration.deployment.faults import until, wrong_secret
 from tests.integration.deployment.load import Load
 
 pytestmark = pytest.mark.long
@@ -28,17 +31,22 @@ BROKEN = ("-e", '{"ecs_mlflow_environment": {"UVICORN_LOG_LEVEL": "nonsense"}}')
 
 
 @pytest.fixture
-def deployed(local_aws_factory: t.Callable, tmp_path) -> t.Iterator[t.Callable[..., Deployment]]:
+def aws(local_aws_factory: t.Callable) -> t.Iterator[LocalAws]:
+    with local_aws_factory(*disk.NAMESPACE) as one:
+        yield one
+
+
+@pytest.fixture
+def deployed(aws: LocalAws, tmp_path) -> t.Callable[..., Deployment]:
     """`deployed(version)` is a deployment of it, on an account of its own."""
-    with local_aws_factory() as aws:
 
-        def deploy(version: str) -> Deployment:
-            deployment = Deployment(aws, "local", "mlflow-demo", tmp_path, variables={**OLD, "mlflow_version": version})
-            made = deployment.play("site")
-            assert made.returncode == 0, made.stdout[-6000:]
-            return deployment
+    def deploy(version: str) -> Deployment:
+        deployment = Deployment(aws, "local", "mlflow-demo", tmp_path, variables={**OLD, "mlflow_version": version})
+        made = deployment.play("site")
+        assert made.returncode == 0, made.stdout[-6000:]
+        return deployment
 
-        yield deploy
+    return deploy
 
 
 def upgrade(deployment: Deployment, version: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -202,6 +210,30 @@ def test_a_version_that_does_not_start_leaves_the_older_one_serving(deployed):
     assert len(snapshots(deployment)) == 1
     upgraded(deployment, "3.17.2")
     assert tracked.digest(tracked.dump(admin)) == before and len(snapshots(deployment)) == 1
+
+
+def test_a_wrong_password_or_a_full_disk_leaves_the_older_one_serving(aws, deployed):
+    volume = disk.DatabaseDisk(aws, 500)
+    deployment = deployed("2.18.0")
+    admin = admin_of(deployment)
+    tracked.populate(admin, 20)
+    allowed, before = tracked.access(admin.uri), tracked.digest(tracked.dump(admin))
+    with clients(deployment) as users:
+        with wrong_secret(deployment, "database"):
+            told = " ".join(upgrade(deployment, "3.17.2").stdout.split())
+            assert "refuses the login" in told and "MLflow 3.17.2 failed" in told, told[-3000:]
+    assert users.failures == [] and running_version(deployment) == "2.18.0", (users.sent, users.failures[:10])
+    with volume.full():
+        told = " ".join(upgrade(deployment, "3.17.2").stdout.split())
+        # Where even the log of the database has no room, it goes down with the migration.
+        assert re.search("MLflow 3.17.2 failed.*(No space left on device|closed the connection|refused)", told), told[-3000:]
+    until(lambda: admin.send("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")[0] == 200, 60, "the database with room again")
+    assert running_version(deployment) == "2.18.0"
+    with clients(deployment) as users:
+        upgraded(deployment, "3.17.2")
+    assert users.failures == [], (users.sent, users.failures[:10])
+    assert tracked.access(admin.uri) == allowed and tracked.digest(tracked.dump(admin)) == before
+    assert note(deployment) is None and len(snapshots(deployment)) == 1
 
 
 def test_a_patch_release_that_does_not_start_goes_back_by_itself(deployed):

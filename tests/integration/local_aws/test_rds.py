@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -14,6 +15,7 @@ import botocore.exceptions
 import psycopg2
 import pytest
 
+from tests.integration import disk
 from tests.integration.aws import LocalAws, free_port, local_aws
 from tests.integration.local_aws.databases import PASSWORD, ask, connect, create_database, settled
 
@@ -209,6 +211,31 @@ def test_subscribers_hear_what_happens_and_nothing_else(aws, rds, address):
     message = json.loads(json.loads(heard[0]["Body"])["Message"])
     assert (message["Source ID"], message["Event Message"]) == ("main-db", "DB instance restarted") and len(heard) == 1
     rds.delete_event_subscription(SubscriptionName="watch")
+
+
+def test_a_server_that_crashes_comes_back_with_its_data_and_on_a_full_disk_when_there_is_room(tmp_path):
+    with local_aws(tmp_path / "state", *disk.NAMESPACE) as aws:
+        volume = disk.DatabaseDisk(aws, 300)
+        address = create_database(aws, "main-db")["Endpoint"]["Address"]
+        with contextlib.closing(connect(address)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS number")
+        aws.kill_a_database(address)
+        eventually(lambda: _answers(address), 20)
+        with volume.full():
+            aws.kill_a_database(address)
+            assert settled(aws, "main-db", during=("available",))["DBInstanceStatus"] == "storage-full"
+            assert not _answers(address)
+        assert settled(aws, "main-db", during=("storage-full", "rebooting"))["DBInstanceStatus"] == "available"
+        assert ask(address, "SELECT count(*) FROM kept") == 1000
+        told = aws.client("rds").describe_events(SourceIdentifier="main-db", SourceType="db-instance")["Events"]
+        assert [one["EventCategories"] for one in told] == [["creation"], ["availability"], ["low storage"], ["availability"]]
+
+
+def _answers(address: str) -> bool:
+    try:
+        return ask(address, "SELECT 1") == 1
+    except psycopg2.OperationalError:
+        return False
 
 
 def test_the_end_keeps_a_snapshot_with_the_data(aws, rds):
