@@ -25,8 +25,9 @@ class Step:
     snapshot: str
 
 
-def next_step(main: dict | None, restored: dict | None, name: str, wanted: str, in_place: bool) -> Step:
-    """`main` is the instance called `name`, `restored` the one that is to take its place; `wanted` a snapshot, LATEST or empty."""
+def next_step(main: dict | None, restored: dict | None, name: str, wanted: str, in_place: bool, again: bool = False) -> Step:
+    """`main` is the instance called `name`, `restored` the one that is to take its place; `wanted` a snapshot, LATEST or empty;
+    `again` asks for it though `main` is of that snapshot already."""
     if main and main["DBInstanceStatus"] == "deleting":
         main = None
     begun = rds_rules.tags_of(restored or main).get(rds_rules.RESTORED_FROM, "")
@@ -47,7 +48,7 @@ def next_step(main: dict | None, restored: dict | None, name: str, wanted: str, 
     if main is None:
         return Step("restore", False, wanted or LATEST)
     if not in_place:
-        if begun and wanted in ("", begun):
+        if begun and wanted in ("", begun) and not again:
             return Step("none", False, begun)
         raise ValueError(
             f"Database {name}: it is there; say restore_in_place=true to have the snapshot take its place (it is kept), or restore"
@@ -74,8 +75,7 @@ def latest(snapshots: t.Iterable[dict], source: str) -> dict:
     good = [one for one in snapshots if one["Status"] == "available"]
     if not good:
         raise ValueError(
-            f"restore_from = {source}: there is no snapshot of it that is available; correct restore_from or name one in"
-            " restore_snapshot"
+            f"Database {source}: there is no snapshot of it that is available; correct restore_from or name one in restore_snapshot"
         )
     return rds_snapshot_rules.newest_first(good)[0]
 

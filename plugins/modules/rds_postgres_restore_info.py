@@ -163,7 +163,8 @@ def run(module: AnsibleAWSModule) -> None:
     # In this order, since the one is renamed to the other.
     restored = owned(rds, name + rds_rules.RESTORED, owner_tags)
     main_instance = owned(rds, name, owner_tags)
-    step = rds_restore_rules.next_step(main_instance, restored, name, params["snapshot_identifier"], params["in_place"])
+    asked = params["snapshot_identifier"], params["in_place"], params["again"]
+    step = rds_restore_rules.next_step(main_instance, restored, name, *asked)
     snapshot = snapshot_of(rds, step.snapshot, params["source_db_instance_identifier"] or name)
     if step.work == "restore":
         if snapshot is None:

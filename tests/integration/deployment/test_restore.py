@@ -180,7 +180,7 @@ def other(used: Deployment, tmp_path: Path) -> t.Iterator[Deployment]:
 
 
 def test_beside_the_old_deployment(used: Deployment, saved: Before, other: Deployment) -> None:
-    assert "restore_from = mlflow-nobody: there is no snapshot" in refused(other, "restore_from=mlflow-nobody")
+    assert "Database mlflow-nobody-db: there is no snapshot of it" in refused(other, "restore_from=mlflow-nobody")
     elsewhere = refused(other, f"restore_from={NAME}", "artifacts_prefix=elsewhere")
     assert "this deployment keeps its own in s3://mlflow-demo-artifacts/elsewhere" in elsewhere
     told = played(other, "restore", f"restore_from={NAME}", f"restore_snapshot={saved.snapshot}")

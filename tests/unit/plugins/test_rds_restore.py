@@ -81,6 +81,11 @@ def test_steps_that_are_refused(main: dict | None, restored: dict | None, wanted
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_database_is_not_restored_again_where_it_must_not_be_replaced() -> None:
+    with pytest.raises(ValueError, match="say restore_in_place=true"):
+        rds_restore_rules.next_step(instance(restored_from="snap"), None, "web-db", "snap", False, again=True)
+
+
 def test_what_is_restored_from_it_is_left_alone_unless_it_is_to_be_so_again() -> None:
     step, done = Step("restore", True, "latest"), instance(restored_from="snap")
     assert rds_restore_rules.after_choice(step, done, "snap", False) == Step("none", False, "snap")
