@@ -284,6 +284,8 @@ TEXTS = (
 )  # fmt: skip
 _PATTERNS = [(text, re.compile(text.pattern)) for text in TEXTS]
 LAUNCHER_ERROR = "launcher: error: "
+# Characters of a line that a diagnosis shows whole, and how many come before what tells the cause in a longer one.
+SHOWN, BEFORE = 250, 60
 
 
 def cause(name: str, evidence: list[str], likelihood: int | None = None) -> Cause:
@@ -299,8 +301,14 @@ def said(line: str) -> Cause | None:
         if found:
             words = {name: value or "" for name, value in found.groupdict().items()}
             # format() leaves the words themselves alone, whatever is in them.
-            return Cause(text.id, text.likelihood, text.cause.format(**words), text.remedy.format(**words), [line])
+            return Cause(text.id, text.likelihood, text.cause.format(**words), text.remedy.format(**words), [_excerpt(line, found)])
     return None
+
+
+def _excerpt(line: str, found: re.Match[str]) -> str:
+    """Of a line too long to be shown, the part from a little before what tells the cause."""
+    start = max(found.start() - BEFORE, found.end() - SHOWN)
+    return line if found.end() < SHOWN or start <= 0 else f"...{line[start:]}"
 
 
 def causes(facts: dict[str, t.Any]) -> t.Iterator[Cause]:
@@ -321,9 +329,8 @@ def _heard(task: dict[str, t.Any], lines: list[str], less: int) -> t.Iterator[Ca
     for line in lines:
         heard = said(line)
         if heard:
-            yield heard._replace(
-                likelihood=max(1, heard.likelihood - less), evidence=[f"task {task['id'][:8]}: {line}"]
-            )
+            evidence = [f"task {task['id'][:8]}: {text}" for text in heard.evidence]
+            yield heard._replace(likelihood=max(1, heard.likelihood - less), evidence=evidence)
 
 
 def last_words(task: dict[str, t.Any]) -> list[str]:

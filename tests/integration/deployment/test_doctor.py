@@ -135,7 +135,7 @@ def test_what_may_not_be_read_is_named_and_the_rest_goes_on(live):
 def test_nothing_is_there(account_without_deployment):
     found = diagnose(account_without_deployment, bucket="no-such-bucket-of-mlflow", db_engine_version="15.99")
     causes = [one["id"] for one in found["causes"]]
-    assert causes[0] == "engine_version_not_offered" and "15" in found["causes"][0]["remedy"]
+    assert causes[0] == "engine_version_not_offered" and "17" in found["causes"][0]["remedy"]
     assert set(causes) == {
         "engine_version_not_offered", "service_missing", "database_missing", "load_balancer_missing", "secret_missing", "bucket_missing",
     }  # fmt: skip

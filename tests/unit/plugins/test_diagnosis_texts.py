@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,7 +136,10 @@ def test_a_text_is_understood(wanted, line):
     for facts in [event] if line.startswith("(service web)") else [stopped_for_it, logged]:
         found = diagnosis.diagnose(facts)
         assert not found.healthy and found.causes[0].id == wanted, found.causes
-        assert found.causes[0].evidence and "{" not in found.causes[0].cause + found.causes[0].remedy
+        assert "{" not in found.causes[0].cause + found.causes[0].remedy
+        # However long the line is, what told the cause is shown, to its end.
+        told = re.search(next(text.pattern for text in diagnosis_texts.TEXTS if text.id == wanted), line)
+        assert told and " ".join(told[0].split())[-20:] in found.causes[0].evidence[0]
     # What is over makes nothing sick.
     over = diagnosed.facts(stopped=[diagnosed.stopped(line, stopped_at=diagnosed.NOW - 8500, task_definition=diagnosed.OLDER)])
     assert diagnosis.diagnose(over).healthy
