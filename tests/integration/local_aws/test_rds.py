@@ -217,8 +217,10 @@ def test_a_server_that_crashes_comes_back_with_its_data_and_on_a_full_disk_when_
     with local_aws(tmp_path / "state", *disk.NAMESPACE) as aws:
         volume = disk.DatabaseDisk(aws, 300)
         address = create_database(aws, "main-db")["Endpoint"]["Address"]
-        with contextlib.closing(connect(address)) as connection, connection, connection.cursor() as cursor:
-            cursor.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS number")
+        with contextlib.closing(connect(address)) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS number")
+            connection.commit()
         aws.kill_a_database(address)
         eventually(lambda: _answers(address), 20)
         with volume.full():
