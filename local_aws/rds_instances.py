@@ -37,6 +37,8 @@ def subnet_group(instance: Any) -> Any | None:
 class Instances:
     """The servers behind the instances, by ARN. What takes time is called through `background`."""
 
+    interval = 1.0
+
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._servers: dict[str, PostgresServer] = {}
@@ -64,7 +66,7 @@ class Instances:
         """Each instance whose server runs, and the server."""
         return [(self._instances[arn], server) for arn, server in list(self._servers.items()) if server.running]
 
-    def recover(self) -> None:
+    def run_once(self) -> None:
         """Start a server again that has ended by itself, as RDS does; while the disk is full it has to wait."""
         for arn, server in list(self._servers.items()):
             instance = self._instances[arn]

@@ -27,7 +27,6 @@ from .. import kms_keys, rds_events, rds_groups, rds_offers, rds_snapshots
 from ..rds_instances import Instances
 from ..rds_logs import LogExports
 from ..rds_os_metrics import EnhancedMonitoring
-from ..rds_recovery import Recovery
 from ..rds_requests import (
     Conflict,
     Refused,
@@ -59,7 +58,7 @@ KEPT = {
 
 def apply(runtime: Runtime) -> None:
     instances = Instances(runtime)
-    runtime.reconcilers += [LogExports(instances), EnhancedMonitoring(instances), Recovery(instances)]
+    runtime.reconcilers += [instances, LogExports(instances), EnhancedMonitoring(instances)]
     _patch_instances(instances)
     _patch_offers()
     rds_groups.patch(instances)
