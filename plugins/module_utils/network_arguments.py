@@ -71,11 +71,20 @@ def route_table(table: dict[str, Any]) -> dict[str, Any]:
             "gateway_id": next((value for key, value in sorted(route.items()) if _leads_out(key)), None),
         }
         for route in table.get("Routes", [])
-        # The module leaves those of gateway endpoints alone; the way inside the VPC comes with the table.
-        if "DestinationPrefixListId" not in route and route.get("GatewayId") != "local"
+        # Gateway endpoints and virtual private gateways bring their own; the way inside the VPC comes with the table.
+        if "DestinationPrefixListId" not in route
+        and route.get("Origin") != "EnableVgwRoutePropagation"
+        and route.get("GatewayId") != "local"
     ]
     subnets = [one["SubnetId"] for one in table.get("Associations", []) if "SubnetId" in one]
     return {"tags": tags_of(table), "routes": routes, "subnets": sorted(subnets)}
+
+
+def route_tables(tables: list[dict[str, Any]]) -> dict[str, Any]:
+    """``route_tables`` in the order of their names, and ``tags``: each set of them, beside their names, that a table has."""
+    told = [{"name": name_of(one), **route_table(one)} for one in sorted(tables, key=name_of)]
+    tags = [{key: value for key, value in one.pop("tags").items() if key != "Name"} for one in told]
+    return {"route_tables": told, "tags": [one for place, one in enumerate(tags) if one not in tags[:place]]}
 
 
 def _leads_out(key: str) -> bool:
@@ -108,7 +117,7 @@ def of_network(ours: dict[str, list[dict[str, Any]]], groups: list[dict[str, Any
             for one in ours["nat_gateways"]
             if one["State"] not in GONE and one["SubnetId"] in zones
         },
-        "ec2_vpc_route_table": {name_of(one): route_table(one) for one in ours["route_tables"]},
+        "ec2_vpc_route_tables": route_tables(ours["route_tables"]),
         "ec2_vpc_endpoint": [
             {"route_table_ids": sorted(one.get("RouteTableIds", [])), "tags": tags_of(one)}
             for one in ours["endpoints"]

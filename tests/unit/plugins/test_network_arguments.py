@@ -81,6 +81,7 @@ def test_routes_that_aws_keeps_are_not_told():
         "Routes": [
             {"DestinationCidrBlock": "10.0.0.0/16", "GatewayId": "local", "Origin": "CreateRouteTable", "State": "active"},
             {"DestinationPrefixListId": "pl-s3", "GatewayId": "vpce-1"},
+            {"DestinationCidrBlock": "10.9.0.0/16", "GatewayId": "vgw-1", "Origin": "EnableVgwRoutePropagation", "State": "active"},
             {"DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": "nat-1", "Origin": "CreateRoute", "State": "active"},
             {"DestinationCidrBlock": "192.0.2.0/24", "InstanceOwnerId": "1", "InstanceId": "i-1", "NetworkInterfaceId": "eni-1"},
         ],
@@ -90,6 +91,23 @@ def test_routes_that_aws_keeps_are_not_told():
         "subnets": ["subnet-1", "subnet-2"],
         "routes": [{"dest": "0.0.0.0/0", "gateway_id": "nat-1"}, {"dest": "192.0.2.0/24", "gateway_id": "i-1"}],
     }
+
+
+def test_route_tables_are_told_in_the_order_of_their_names_and_their_tags_once():
+    def table(name, **more):
+        return {"Tags": [*OURS, {"Key": "Name", "Value": name}], "Associations": [], "Routes": [], **more}
+
+    assert network_arguments.route_tables([]) == {"route_tables": [], "tags": []}
+    told = network_arguments.route_tables([table("fraud-public"), table("fraud-private", Associations=[{"SubnetId": "subnet-1"}])])
+    assert told == {
+        "route_tables": [
+            {"name": "fraud-private", "routes": [], "subnets": ["subnet-1"]},
+            {"name": "fraud-public", "routes": [], "subnets": []},
+        ],
+        "tags": [TAGS],
+    }
+    other = {**table("fraud-x"), "Tags": [{"Key": "Name", "Value": "fraud-x"}]}
+    assert network_arguments.route_tables([table("fraud-public"), other])["tags"] == [TAGS, {}]
 
 
 def test_what_is_going_away_is_not_told():
