@@ -54,8 +54,8 @@ def theirs(source: str, target: str, folder: Path) -> Arrived:
     """export-all from the source, import-all to the destination."""
     environment = folder / "export-import"
     subprocess.run([_uv(), "venv", "--quiet", "--python", "3.11", str(environment)], check=True)
-    # It imports pkg_resources, which newer setuptools have not.
-    packages = [THEIRS, f"mlflow=={SOURCE}", "sqlalchemy<2.1", "setuptools<80"]
+    # It imports pkg_resources, which newer setuptools have not, and tabulate, which it does not ask for.
+    packages = [THEIRS, f"mlflow=={SOURCE}", "sqlalchemy<2.1", "setuptools<80", "tabulate"]
     subprocess.run(
         [_uv(), "pip", "install", "--quiet", "--python", str(environment / "bin" / "python"), *packages], check=True
     )
