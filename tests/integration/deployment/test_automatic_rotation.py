@@ -94,11 +94,9 @@ def function_log(turning: Deployment) -> str:
 def test_a_secret_is_rotated_without_a_failed_request_and_what_was_known_is_refused(turning: Deployment, name: str) -> None:
     old, tasks = secret(turning, name), running(turning)
     with twenty_a_second(turning) as load:
-        started = time.monotonic()
         version = start(turning, name)
         wait(turning, lambda: finished(turning, name, version))
-        seconds = time.monotonic() - started
-    print(f"\n{name}: {load.sent} requests in {seconds:.0f} s ({load.sent / seconds:.0f} a second)")
+    print(f"\n{name}: {load}")
     assert load.failures == [] and load.sent > 20, (load.sent, load.failures[:5])
     new = secret(turning, name)
     assert new != old and set(new) == set(old) and new.get("username") == old.get("username")

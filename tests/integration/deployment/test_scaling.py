@@ -98,7 +98,7 @@ def test_a_service_that_scales_by_itself_keeps_its_bounds(live):
 
 @pytest.mark.long
 def test_at_least_two_thousand_requests_while_number_and_size_change(live, changed):
-    with load(live, clients=4, pause=0.05) as users:
+    with load(live, clients=4) as users:
         assert scale(live, "scale_desired_count=3", "scale_task_memory=3072", "--check").returncode == 0
         assert running(live) == (2, 2)
         assert "MiB of a task 2048 -> 3072" in told(scaled(live, "scale_desired_count=3", "scale_task_memory=3072"))
