@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import threading
 import time
@@ -17,8 +18,9 @@ import urllib.request
 class Load:
     """`with Load(uri, login, clients, pause):` counts the requests and keeps what went wrong, one line each.
 
-    Each client sends one request every `pause` seconds, if it is answered in time. `probes` are clients more that ask for
-    the health, which costs no password hash: MLflow without a cache of passwords answers 5 requests a second on two cores.
+    Each client sends one request every `pause` seconds, and makes up for answers that came late. `probes` are clients more
+    that ask for the health, which costs no password hash: MLflow without a cache of passwords answers 5 requests a second
+    on two cores.
     """
 
     def __init__(self, uri: str, login: tuple[str, str], clients: int = 2, pause: float = 0.1, probes: int = 0) -> None:
@@ -33,7 +35,9 @@ class Load:
         self._over = threading.Event()
         self._lock = threading.Lock()
         asked = [(search, b'"experiments"')] * clients + [(health, b"OK")] * probes
-        self._threads = [threading.Thread(target=self._ask, args=one, daemon=True) for one in asked]
+        self._threads = [
+            threading.Thread(target=self._ask, args=(*one, pause * number / len(asked)), daemon=True) for number, one in enumerate(asked, 1)
+        ]
         self._began = self._ended = 0.0
         self.sent = self.searches = 0
         self.failures: list[str] = []
@@ -61,17 +65,17 @@ class Load:
             assert time.monotonic() < deadline, f"{self.sent} of {count} requests after {timeout:.0f} s"
             time.sleep(0.2)
 
-    def _ask(self, request: urllib.request.Request, expected: bytes) -> None:
-        pause = self._pause
-        while not self._over.wait(pause):
+    def _ask(self, request: urllib.request.Request, expected: bytes, first: float) -> None:
+        due = self._began + first
+        while not self._over.wait(max(0.0, due - time.monotonic())):
             started, wrong = time.monotonic(), ""
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:
                     content = answer.read()
                     assert expected in content, content
-            except (OSError, ValueError, AssertionError) as error:
+            except (OSError, http.client.HTTPException, AssertionError) as error:
                 wrong = f"{time.strftime('%H:%M:%S')} {request.selector} after {time.monotonic() - started:.1f} s: {error!r}"
-            pause = max(0.0, started + self._pause - time.monotonic())
+            due += self._pause
             with self._lock:
                 self.sent += 1
                 self.searches += request.data is not None
