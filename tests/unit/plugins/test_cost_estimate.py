@@ -20,7 +20,7 @@ from ansible_collections.mlops.mlflow_aws.plugins.module_utils.deployment_findin
 from ansible_collections.mlops.mlflow_aws.plugins.modules import deployment_cost
 
 ROOT = Path(__file__).resolve().parents[3]
-PROFILES = yaml.safe_load((ROOT / "playbooks/vars/profiles.yml").read_text())["mlflow_profiles"]
+PROFILES = yaml.safe_load((ROOT / "playbooks/vars/profiles.yml").read_text())
 REGIONS = sorted(cost_prices.PRICES)
 OFFICE = {"weekdays": "MON-FRI", "start": "08:00", "stop": "20:00"}
 COUNTED = sorted(name for name, value in cost_estimate.DEFAULTS.items() if isinstance(value, int) and not isinstance(value, bool))
