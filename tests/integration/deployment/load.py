@@ -42,6 +42,11 @@ class Load:
         self.sent = self.searches = 0
         self.failures: list[str] = []
 
+    @classmethod
+    def twenty_a_second(cls, uri: str, login: tuple[str, str], version: str) -> Load:
+        """All of them searches, but from MLflow 2: for its health, beside as many searches as four clients are answered."""
+        return cls(uri, login, clients=4 if version.startswith("2.") else 8, pause=0.4, probes=8 if version.startswith("2.") else 0)
+
     def __str__(self) -> str:
         seconds = (self._ended or time.monotonic()) - self._began
         return f"{self.sent} requests ({self.searches} searches) in {seconds:.0f} s, {self.sent / seconds:.1f} a second, {len(self.failures)} failed"

@@ -146,9 +146,9 @@ def rotate(used: Deployment, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def twenty_a_second(used: Deployment) -> Load:
-    """Of a user whose password stays; where MLflow caches no passwords, most of them for the health."""
-    counts = {"clients": 2, "probes": 8} if used.outputs()["mlflow_version"].startswith("2.") else {"clients": 8}
-    return Load(used.outputs()["tracking_uri"], login(used, "loader"), pause=0.4, **counts)
+    """Of a user whose password stays."""
+    outputs = used.outputs()
+    return Load.twenty_a_second(outputs["tracking_uri"], login(used, "loader"), outputs["mlflow_version"])
 
 
 def site_has_nothing_to_change(used: Deployment) -> None:

@@ -85,8 +85,8 @@ def snapshots(deployment: Deployment) -> list[str]:
 
 
 def twenty_a_second(deployment: Deployment) -> Load:
-    """And as many searches beside them as a version that hashes the password anew for each of them answers."""
-    return Load(deployment.outputs()["tracking_uri"], deployment.admin(), clients=2, pause=0.4, probes=8)
+    outputs = deployment.outputs()
+    return Load.twenty_a_second(outputs["tracking_uri"], deployment.admin(), outputs["mlflow_version"])
 
 
 def kill_at(deployment: Deployment, version: str, moment: str, after: float = 1.0) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import types
 import typing as t
 from pathlib import Path
@@ -75,6 +77,7 @@ def test_another_ansible_core_is_no_failure(tmp_path, change):
 
 def test_the_process_beside_ends_with_the_run():
     callback = prepared_modules.CallbackModule()
-    callback.v2_playbook_on_play_start(types.SimpleNamespace(compile=lambda: []))
+    callback.v2_playbook_on_play_start(types.SimpleNamespace(compile=lambda: time.sleep(600)))
+    assert [one.is_alive() for one in callback._beside] == [True]
     callback._end()
-    assert [one.is_alive() for one in callback._beside] == [False]
+    assert [one.exitcode for one in callback._beside] == [-signal.SIGKILL]
